@@ -1,0 +1,52 @@
+// Package rules names the safety rules of the VFS,
+// so that a test can switch one off and show that something breaks.
+//
+// Nothing outside this module can reach the switch:
+// it takes a base VFS that implements [Disabler],
+// which needs the type [Set] of this internal package.
+package rules
+
+// Set is a set of safety rules.
+type Set uint32
+
+// The rules, as package vfs documents them at the lines that keep them.
+const (
+	// H1 lets no byte into the database file while the WAL isn't durable.
+	H1 Set = 1 << iota
+	// H2 keeps the WAL until the database file is durable.
+	H2
+	// H3 makes the header of a restarted WAL durable before its first frame.
+	H3
+	// H4Create makes the directory entry of a new WAL durable before a commit in it is.
+	H4Create
+	// H4Delete makes the removal of a WAL durable before the delete returns.
+	H4Delete
+	// H5 makes a failed sync final.
+	H5
+	// H6 lets a sync vouch only for the bytes that were written before it started.
+	H6
+	// GroupWait makes commits wait for the end of the sync that they share.
+	GroupWait
+	// ForeignWrites syncs the WAL before a checkpoint even if this process wrote none of it.
+	ForeignWrites
+	// ClearClosed clears requests only of a generation that is closed.
+	// Switched off, a checkpoint's database sync clears every request that waits,
+	// as CN112347107B words it.
+	ClearClosed
+)
+
+// Disabler is a base VFS that runs with some of the rules switched off.
+type Disabler interface {
+	DisabledRules() Set
+}
+
+// Disabled returns the rules that v, usually a base VFS, switches off.
+func Disabled(v any) Set {
+	if d, ok := v.(Disabler); ok {
+		return d.DisabledRules()
+	}
+	return 0
+}
+
+// Has reports whether s holds all the rules of r.
+func (s Set) Has(r Set) bool { return s&r == r }

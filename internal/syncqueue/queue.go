@@ -1,0 +1,468 @@
+// Package syncqueue holds the rules of the queue
+// in which requests to sync a database's files wait, merge and are answered.
+//
+// It does no I/O, starts no goroutine, reads no clock and knows nothing of SQLite:
+// events go in (bytes written, a request, the end of a sync, the end of a WAL generation),
+// jobs and answers come out, and time is a value that the caller passes.
+//
+// The rules:
+//
+//  1. Order: requests for a file are served first in, first out.
+//  2. Merge: a request joins the one that waits for the same file and generation:
+//     the greater sequence, the earlier deadline, the waiters of both.
+//  3. Coverage: a request whose sequence is durable is answered at once,
+//     one whose bytes were written before the running sync started is answered by that.
+//  4. Barrier: nothing merges across the end of a generation,
+//     and no request of the next generation is served
+//     before the database sync that closes the last one.
+//  5. Clear: once a generation is closed its requests are answered and removed.
+//  6. Trigger: a request is served at once if its deadline has come,
+//     if the last sync is [Config.MinInterval] ago, or if enough bytes wait;
+//     else at its deadline.
+//  7. Backpressure: [Queue.Stall] says which sequence must be durable
+//     before a commit may return.
+//  8. Result: the end of a sync answers every waiter that it covers,
+//     and a failed one answers all, for good.
+package syncqueue
+
+import (
+	"errors"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+)
+
+// Time is the time since any moment that the caller sticks to.
+type Time = time.Duration
+
+// File is one of the two files of a database that are synced.
+type File uint8
+
+// The files of a database.
+const (
+	WAL File = iota
+	DB
+	numFiles
+)
+
+// String returns "wal" or "db".
+func (f File) String() string {
+	if f == WAL {
+		return "wal"
+	}
+	return "db"
+}
+
+// ErrRunning is returned by [Queue.Start] when a sync of the file is running.
+var ErrRunning = errors.New("syncqueue: a sync of this file is running")
+
+// Config holds what stays the same over the life of a [Queue].
+type Config struct {
+	// MinInterval is the time since the last sync of a file
+	// after which a request for it needn't wait for its deadline.
+	MinInterval time.Duration
+	// Disabled are safety rules that a test switches off.
+	Disabled rules.Set
+}
+
+// Request asks for a file's bytes to be made durable.
+type Request[W comparable] struct {
+	// Waiter is told of the result; its zero value stands for nobody.
+	Waiter W
+	// Seq is the number of bytes that must be durable, as [Queue.Written] counts them.
+	Seq uint64
+	// Deadline is when the sync must start at the latest.
+	Deadline Time
+	// Limit is the number of bytes not yet durable
+	// at which the sync starts before its deadline; 0 is no limit.
+	Limit uint64
+	// File is the file to sync.
+	File File
+	// Urgent waiters are answered before the others.
+	Urgent bool
+}
+
+// Job is a sync to be done.
+// It covers the bytes up to Seq, those that were written before the job was handed out.
+type Job struct {
+	Seq   uint64
+	Gen   uint64
+	Bytes uint64
+	File  File
+}
+
+// Answer is the result of a request. Where several come at once, urgent ones come first.
+type Answer[W comparable] struct {
+	Waiter W
+	Err    error
+}
+
+type waiting[W comparable] struct {
+	waiter W
+	seq    uint64
+	urgent bool
+}
+
+// entry is one or more requests that merged.
+type entry[W comparable] struct {
+	waiters  []waiting[W]
+	gen      uint64
+	seq      uint64
+	deadline Time // when the sync must start at the latest
+	due      Time // when it shall start, which is no later
+}
+
+type fileState[W comparable] struct {
+	queue   []*entry[W] // ordered by generation, one entry for each
+	running *entry[W]
+	job     Job
+	written uint64
+	durable uint64
+	lastEnd Time
+	synced  bool // lastEnd is set
+}
+
+// barrier keeps the requests of a generation back until its predecessor is closed.
+type barrier struct {
+	gen   uint64 // the generation that begins
+	walTo uint64 // the WAL's bytes of the generations before it
+	dbTo  uint64 // the database bytes that must be durable before it begins
+}
+
+// Queue is the queue of one database. It isn't safe for concurrent use.
+type Queue[W comparable] struct {
+	cfg     Config
+	failed  error
+	files   [numFiles]fileState[W]
+	gen     uint64
+	barrier *barrier
+	window  window
+	counts  Counts
+}
+
+// New returns an empty queue.
+func New[W comparable](cfg Config) *Queue[W] {
+	return &Queue[W]{cfg: cfg}
+}
+
+// Wrote counts n bytes written to the file, after the write returned.
+// A sync that starts later covers them.
+func (q *Queue[W]) Wrote(file File, n int) {
+	q.files[file].written += uint64(n)
+}
+
+// Written returns the number of bytes written to the file so far.
+func (q *Queue[W]) Written(file File) uint64 { return q.files[file].written }
+
+// Durable returns the number of bytes of the file that are durable, or need not be any more.
+func (q *Queue[W]) Durable(file File) uint64 { return q.files[file].durable }
+
+// Pending returns the number of bytes of the file that aren't durable.
+func (q *Queue[W]) Pending(file File) uint64 {
+	return q.files[file].written - q.files[file].durable
+}
+
+// Generation returns the number of times that the WAL was restarted.
+func (q *Queue[W]) Generation() uint64 { return q.gen }
+
+// Failed returns the error of the sync that failed, or nil.
+func (q *Queue[W]) Failed() error { return q.failed }
+
+// Running reports whether a sync of the file is running.
+func (q *Queue[W]) Running(file File) bool { return q.files[file].running != nil }
+
+// Request puts a request into the queue.
+// Where the answer is known already, it is returned with true and the waiter isn't kept.
+func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
+	f := &q.files[r.File]
+	q.counts.Requests++
+
+	// H5: a failed sync is final.
+	if q.failed != nil {
+		return true, q.failed
+	}
+	// Rule 3.
+	if r.Seq <= f.durable {
+		q.counts.Covered++
+		return true, nil
+	}
+	w := waiting[W]{waiter: r.Waiter, seq: r.Seq, urgent: r.Urgent}
+	// Rule 3, and H6: the running sync started after these bytes were written.
+	if f.running != nil && r.Seq <= f.job.Seq {
+		q.counts.Merged++
+		f.running.add(w)
+		return false, nil
+	}
+
+	// Rule 2. Only the newest generation takes requests (rule 4).
+	var e *entry[W]
+	if n := len(f.queue); n > 0 && f.queue[n-1].gen == q.gen {
+		q.counts.Merged++
+		e = f.queue[n-1]
+		e.seq = max(e.seq, r.Seq)
+		e.deadline = min(e.deadline, r.Deadline)
+		e.due = min(e.due, e.deadline)
+	} else {
+		e = &entry[W]{gen: q.gen, seq: r.Seq, deadline: r.Deadline, due: r.Deadline}
+		f.queue = append(f.queue, e)
+		// Rule 6: nobody syncs, and the last sync is old enough.
+		if f.running == nil && (!f.synced || now-f.lastEnd >= q.cfg.MinInterval) {
+			e.due = min(e.due, now)
+		}
+	}
+	e.add(w)
+	// Rule 6: enough bytes wait.
+	if r.Limit != 0 && q.Pending(r.File) >= r.Limit {
+		e.due = min(e.due, now)
+	}
+
+	if r.File == DB && q.cfg.Disabled.Has(rules.ClearClosed) {
+		q.clear(q.files[WAL].written, nil)
+	}
+	return false, nil
+}
+
+func (e *entry[W]) add(w waiting[W]) {
+	var nobody W
+	if w.waiter != nobody {
+		e.waiters = append(e.waiters, w)
+	}
+}
+
+// Cancel removes a waiter, which won't be answered. The request itself stays.
+func (q *Queue[W]) Cancel(waiter W) {
+	for i := range q.files {
+		f := &q.files[i]
+		for _, e := range f.queue {
+			e.remove(waiter)
+		}
+		if f.running != nil {
+			f.running.remove(waiter)
+		}
+	}
+}
+
+func (e *entry[W]) remove(waiter W) {
+	e.waiters = slices.DeleteFunc(e.waiters, func(w waiting[W]) bool { return w.waiter == waiter })
+}
+
+// Waiters returns the waiters of the sync that comes next for the file, urgent ones first.
+// One of them may do it.
+func (q *Queue[W]) Waiters(file File) iter.Seq[W] {
+	return func(yield func(W) bool) {
+		e := q.head(file)
+		if e == nil {
+			return
+		}
+		for _, urgent := range [...]bool{true, false} {
+			for _, w := range e.waiters {
+				if w.urgent == urgent && !yield(w.waiter) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// head returns the file's first request, unless the barrier holds it back (rules 1 and 4).
+func (q *Queue[W]) head(file File) *entry[W] {
+	f := &q.files[file]
+	if q.failed != nil || f.running != nil || len(f.queue) == 0 {
+		return nil
+	}
+	e := f.queue[0]
+	if file == WAL && q.barrier != nil && e.gen >= q.barrier.gen {
+		return nil
+	}
+	return e
+}
+
+// Due returns when the next sync of the file shall start.
+// It is false while none can: nothing waits, or a sync is running.
+func (q *Queue[W]) Due(file File) (Time, bool) {
+	if e := q.head(file); e != nil {
+		return e.due, true
+	}
+	return 0, false
+}
+
+// Next hands out the sync that is due for the file. The caller does it and then calls [Queue.Done].
+func (q *Queue[W]) Next(file File, now Time) (Job, bool) {
+	e := q.head(file)
+	if e == nil || e.due > now {
+		return Job{}, false
+	}
+	f := &q.files[file]
+	f.queue = f.queue[1:]
+	return q.start(file, e), true
+}
+
+// Start hands out a sync of the file that nobody has asked for,
+// or that isn't due yet; requests that it covers join it.
+func (q *Queue[W]) Start(file File, now Time) (Job, error) {
+	f := &q.files[file]
+	if q.failed != nil {
+		return Job{}, q.failed
+	}
+	if f.running != nil {
+		return Job{}, ErrRunning
+	}
+	if e := q.head(file); e != nil {
+		f.queue = f.queue[1:]
+		return q.start(file, e), nil
+	}
+	return q.start(file, &entry[W]{gen: q.gen, deadline: now, due: now}), nil
+}
+
+func (q *Queue[W]) start(file File, e *entry[W]) Job {
+	f := &q.files[file]
+	// H6: the sync covers what was written before it starts.
+	f.job = Job{File: file, Gen: e.gen, Seq: f.written, Bytes: f.written - f.durable}
+	f.running = e
+	q.counts.Syncs[file]++
+	if file == WAL {
+		q.window.start(f.job.Seq)
+	}
+	return f.job
+}
+
+// Done ends the sync that runs on the file and returns the answers, urgent ones first.
+// After a failure every waiter of both files is answered, and so is every later request.
+func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
+	f := &q.files[file]
+	if f.running == nil {
+		return nil
+	}
+	e := f.running
+	f.running = nil
+	f.lastEnd, f.synced = now, true
+
+	if err != nil {
+		q.counts.Failures++
+		if !q.cfg.Disabled.Has(rules.H5) {
+			// H5: the kernel may have dropped the bytes; no later sync can vouch for them.
+			q.failed = err
+			return q.answerAll(e)
+		}
+		return answers(nil, e.waiters, nil, err)
+	}
+
+	seq := f.job.Seq
+	if q.cfg.Disabled.Has(rules.H6) {
+		seq = f.written
+	}
+	return q.durable(file, seq, e, now)
+}
+
+// Fail fails the queue for good, as a sync that fails does.
+func (q *Queue[W]) Fail(err error) []Answer[W] {
+	if q.failed == nil {
+		q.failed = err
+	}
+	return q.answerAll(&entry[W]{})
+}
+
+// Synced records a sync of the file that was done without a job,
+// and that started when seq bytes were written.
+func (q *Queue[W]) Synced(file File, seq uint64, now Time) []Answer[W] {
+	return q.durable(file, seq, nil, now)
+}
+
+// durable records that the file is durable up to seq.
+func (q *Queue[W]) durable(file File, seq uint64, done *entry[W], now Time) []Answer[W] {
+	f := &q.files[file]
+	f.durable = max(f.durable, seq)
+	if file == WAL {
+		q.window.durable(seq, now)
+	}
+	var out []Answer[W]
+	if done != nil {
+		out = answers(out, done.waiters, nil, nil)
+	}
+	// Waiters of a merged request may ask for less than all of it.
+	for len(f.queue) > 0 && f.queue[0].seq <= f.durable {
+		out = answers(out, f.queue[0].waiters, nil, nil)
+		f.queue = f.queue[1:]
+	}
+	for _, e := range f.queue {
+		out = answers(out, e.waiters, func(w waiting[W]) bool { return w.seq <= f.durable }, nil)
+		e.waiters = remaining(e.waiters, f.durable)
+	}
+	if b := q.barrier; b != nil && file == DB && f.durable >= b.dbTo {
+		q.barrier = nil
+		out = append(out, q.clear(b.walTo, &now)...)
+	}
+	return out
+}
+
+// Restart begins a new generation of the WAL: all of the last one is in the database file.
+// Rule 5 applies as soon as that is durable (H2), until which rule 4 holds the new generation back.
+func (q *Queue[W]) Restart(now Time) []Answer[W] {
+	q.gen++
+	b := barrier{gen: q.gen, walTo: q.files[WAL].written, dbTo: q.files[DB].written}
+	if q.failed != nil {
+		return nil
+	}
+	if q.files[DB].durable >= b.dbTo {
+		return q.clear(b.walTo, &now)
+	}
+	if q.barrier != nil {
+		// Two generations closed by one database sync.
+		b.gen = min(b.gen, q.barrier.gen)
+	}
+	q.barrier = &b
+	return nil
+}
+
+// clear answers and removes the requests for the WAL's bytes up to seq (rule 5).
+func (q *Queue[W]) clear(seq uint64, now *Time) []Answer[W] {
+	if now != nil {
+		return q.durable(WAL, seq, nil, *now)
+	}
+	// The literal rule of the patent: the queued requests go, whatever they asked for.
+	f := &q.files[WAL]
+	f.queue = nil
+	f.durable = max(f.durable, seq)
+	return nil
+}
+
+// answerAll empties the queue and answers everybody with the failure.
+func (q *Queue[W]) answerAll(done *entry[W]) []Answer[W] {
+	out := answers(nil, done.waiters, nil, q.failed)
+	for i := range q.files {
+		f := &q.files[i]
+		for _, e := range f.queue {
+			out = answers(out, e.waiters, nil, q.failed)
+		}
+		f.queue = nil
+		if f.running != nil {
+			// That sync may end well, but the database has failed.
+			out = answers(out, f.running.waiters, nil, q.failed)
+			f.running.waiters = nil
+		}
+	}
+	return out
+}
+
+func answers[W comparable](out []Answer[W], ws []waiting[W], only func(waiting[W]) bool, err error) []Answer[W] {
+	for _, urgent := range [...]bool{true, false} {
+		for _, w := range ws {
+			if w.urgent == urgent && (only == nil || only(w)) {
+				out = append(out, Answer[W]{w.waiter, err})
+			}
+		}
+	}
+	return out
+}
+
+func remaining[W comparable](ws []waiting[W], durable uint64) []waiting[W] {
+	rest := ws[:0]
+	for _, w := range ws {
+		if w.seq > durable {
+			rest = append(rest, w)
+		}
+	}
+	return rest
+}

@@ -1,0 +1,240 @@
+// Package vfs is an SQLite VFS that takes the fsync out of the commit:
+// commits at synchronous=FULL share fsyncs, after the write lock is released,
+// and commits at synchronous=NORMAL return at once and are durable a bounded time later.
+//
+// Importing package vfs registers the VFS "async" over the default VFS of
+// [github.com/ncruces/go-sqlite3]:
+//
+//	import (
+//		_ "github.com/docusnap/asyncvfs/vfs"
+//		_ "github.com/ncruces/go-sqlite3/driver"
+//	)
+//
+//	db, err := sql.Open("sqlite3", "file:app.db?vfs=async"+
+//		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
+//
+// # Guarantees
+//
+// PRAGMA synchronous keeps the meaning that SQLite documents. In WAL mode:
+//
+//   - FULL and EXTRA: a commit is durable when COMMIT returns.
+//     It waits after the write lock is released, and one fsync serves all that wait.
+//   - NORMAL: COMMIT returns at once. A power cut may lose the last commits,
+//     at most those of the last max_delay plus the time of one fsync
+//     (where a single fsync takes longer than max_delay, of two),
+//     and at most max_pending bytes of WAL. Past either bound COMMIT waits.
+//     What is left is the state after one of the commits: there is data loss, no corruption.
+//   - OFF: a commit isn't synced, and nothing bounds what is lost.
+//     Connections at other levels are as safe as without it.
+//
+// The level is a connection's own and may change at any time.
+// Rollback-journal modes, temporary files and in-memory databases pass straight through.
+// After a crash of the process alone nothing is lost at any level.
+//
+// The file format and the locks are SQLite's own: other processes,
+// on this VFS or on any other, may use the same database at the same time.
+// The guarantees hold for the commits of processes on this VFS.
+//
+// # URI parameters
+//
+// An unknown value is an error at open (a [*ParameterError]), before any file is made.
+//
+//   - max_delay: how long after COMMIT a commit at NORMAL is synced at the latest,
+//     a Go duration from 1ms to 1m. Default 50ms. See [MaxDelay].
+//   - max_pending: how much of the WAL may be lost at NORMAL, in bytes, or with KiB or MiB,
+//     from 4KiB to 1024MiB. Default 8MiB. See [MaxPending].
+//   - checkpoint: who runs checkpoints. Only inline is available so far:
+//     the connection whose commit fills the WAL, as SQLite does.
+//
+// max_delay and max_pending belong to the connection; its commits are held to them,
+// whatever those of other connections to the database are.
+//
+// # PRAGMAs
+//
+// They act on the main database unless a schema is named, as in PRAGMA aux.async_stats.
+//
+//   - PRAGMA async_wait returns once every commit made before it is durable,
+//     by whichever connection or process. It returns a row with "ok".
+//   - PRAGMA async_stats returns a row with a JSON object: [Statistics].
+//   - PRAGMA async_mode returns a row with the mode, "async" or "sync";
+//     PRAGMA async_mode=sync, for when a power cut is foreseen, flushes what is pending
+//     and makes every later commit of the process to this database durable when COMMIT returns,
+//     whatever its level. PRAGMA async_mode=async takes that back.
+//
+// SQLite runs them when they are prepared, so prepare them anew each time.
+//
+// # Errors
+//
+// Once a sync fails, every commit, write to the database file and restart of the WAL fails with
+// [github.com/ncruces/go-sqlite3.IOERR_FSYNC], until all connections of the process are closed;
+// see [SyncError] and [Failure]. The commits that waited for it are made,
+// and whether they are durable isn't known. Reads go on.
+//
+// A commit that waits returns early with [ErrDurabilityUnknown] if its context is done.
+//
+// # Limits
+//
+// Readers can see a commit before it is durable.
+// As with SQLite, transactions over several attached databases aren't atomic
+// across a power cut in WAL mode, and a network file system isn't safe for WAL mode.
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+func init() {
+	if err := Register("async", sqlitevfs.Find("")); err != nil {
+		panic(err)
+	}
+}
+
+// Register registers this VFS over a base VFS, under a name to use as ?vfs=name.
+// A nil base is go-sqlite3's default VFS.
+//
+// It returns an error if the name or an option isn't allowed.
+//
+// A base VFS may implement [DirSyncer], and its files [FileIdentity].
+// A VFS that is put over this one must forward
+// SQLITE_FCNTL_COMMIT_PHASETWO and SQLITE_FCNTL_CKPT_START, and implement FileUnwrap;
+// else this one does every sync when SQLite asks for it.
+//
+// https://sqlite.org/c3ref/vfs_find.html
+func Register(name string, base sqlitevfs.VFS, opts ...Option) error {
+	if name == "" || name == "os" {
+		return &ParameterError{"name", name, `any but "" and "os"`}
+	}
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return err
+	}
+	if base == nil {
+		base = sqlitevfs.Find("")
+	}
+	sqlitevfs.Register(name, &asyncVFS{VFS: base, config: cfg})
+	return nil
+}
+
+// Mode says whether commits at NORMAL and OFF wait.
+type Mode uint32
+
+const (
+	// Async lets commits wait as PRAGMA synchronous says.
+	Async Mode = iota
+	// Sync makes every commit durable before COMMIT returns.
+	Sync
+)
+
+// String returns "async" or "sync".
+func (m Mode) String() string {
+	if m == Sync {
+		return "sync"
+	}
+	return "async"
+}
+
+// MarshalText returns the same as String.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (m *Mode) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseMode(string(text))
+	return err
+}
+
+// ParseMode is the inverse of [Mode.String]. Its error is a [*ParameterError].
+func ParseMode(s string) (Mode, error) {
+	switch s {
+	case "async":
+		return Async, nil
+	case "sync":
+		return Sync, nil
+	}
+	return Async, &ParameterError{"async_mode", s, "async or sync"}
+}
+
+// WaitDurable returns once every commit made before to the database is durable.
+// The name is a path, not a URI.
+//
+// It returns [ErrNotOpen] if this process doesn't have the database open through this package,
+// the context's error, or an error with code [github.com/ncruces/go-sqlite3.IOERR_FSYNC]
+// that wraps a [*SyncError].
+func WaitDurable(ctx context.Context, name string) error {
+	db, err := find(name)
+	if err != nil {
+		return err
+	}
+	return db.waitDurable(ctx)
+}
+
+// Flush returns once every commit that this process has made before,
+// to any database through this package, is durable.
+// It flushes all of them, and joins the errors of those that fail.
+func Flush(ctx context.Context) error {
+	return each(func(db *database) error { return db.flush(ctx) })
+}
+
+// SetMode sets the mode of every open database, and of those opened later.
+// With [Sync] it also flushes, like [Flush]; it is for when a power cut is foreseen.
+func SetMode(ctx context.Context, mode Mode) error {
+	if mode > Sync {
+		return &ParameterError{"mode", fmt.Sprint(uint32(mode)), "Async or Sync"}
+	}
+	registry.mode.Store(uint32(mode))
+	return each(func(db *database) error { return db.setMode(ctx, mode) })
+}
+
+func each(f func(*database) error) error {
+	dbs := databases()
+	errs := make(chan error, len(dbs))
+	for _, db := range dbs {
+		go func() {
+			err := f(db)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", db.name, err)
+			}
+			errs <- err
+		}()
+	}
+	var all error
+	for range dbs {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+// Stats returns the statistics of an open database.
+// The name is a path, not a URI. It returns [ErrNotOpen] if the database isn't open.
+func Stats(name string) (Statistics, error) {
+	db, err := find(name)
+	if err != nil {
+		return Statistics{}, err
+	}
+	return db.stats(), nil
+}
+
+// AllStats returns the statistics of all open databases.
+func AllStats() []Statistics {
+	var all []Statistics
+	for _, db := range databases() {
+		all = append(all, db.stats())
+	}
+	return all
+}
+
+// Failure returns the [*SyncError] that failed an open database, or nil.
+// The name is a path, not a URI. It returns [ErrNotOpen] if the database isn't open.
+func Failure(name string) error {
+	db, err := find(name)
+	if err != nil {
+		return err
+	}
+	if failure := db.failure.Load(); failure != nil {
+		return failure
+	}
+	return nil
+}

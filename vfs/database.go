@@ -1,0 +1,278 @@
+package vfs
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// minInterval is the time since the last sync of the WAL
+// after which a commit at NORMAL is synced at once.
+// Commits that follow each other more closely are synced at their deadline, together.
+const minInterval = 5 * time.Millisecond
+
+// database is the state of one database file,
+// shared by all the connections that this process has to it.
+type database struct {
+	vfs   *asyncVFS // that opened it first
+	name  string    // full path
+	id    identity
+	start time.Time // when the queue's time began
+	rules rules.Set // switched off by a test
+
+	refs int // +checklocks:registry.mu
+
+	// failure is set once, when a sync fails (H5).
+	failure atomic.Pointer[SyncError]
+	mode    atomic.Uint32
+
+	// walMu is held while the WAL is opened and closed, which does I/O,
+	// and read-locked by who has no handle of the WAL and needs it to stay open.
+	// It is taken before mu.
+	walMu   sync.RWMutex
+	walRefs int // handles of the WAL that SQLite has; +checklocks:walMu
+	walID   identity
+	stopped chan struct{} // closed when the syncer has ended
+
+	mu       sync.Mutex
+	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
+	walNames []nameKey                 // the names that the WAL was opened by; +checklocks:mu
+	walSync  sqlitevfs.File            // the syncer's own handle of the WAL; +checklocks:mu
+	flags    sqlitevfs.SyncFlag        // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
+	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
+	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
+	stop     bool                      // tells the syncer to end; +checklocks:mu
+	tally    tally                     // +checklocks:mu
+
+	kick chan struct{} // wakes the syncer
+}
+
+func newDatabase(v *asyncVFS, id identity, name string) *database {
+	db := &database{
+		vfs:   v,
+		name:  name,
+		id:    id,
+		start: time.Now(),
+		rules: rules.Disabled(v.VFS),
+		flags: sqlitevfs.SYNC_NORMAL,
+		kick:  make(chan struct{}, 1),
+	}
+	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
+	db.mode.Store(registry.mode.Load())
+	return db
+}
+
+func (db *database) now() syncqueue.Time { return time.Since(db.start) }
+
+// failed returns what a commit, a write to the database file or a restart of the WAL
+// returns once a sync has failed (H5).
+func (db *database) failed() error {
+	if err := db.failure.Load(); err != nil {
+		return ioerr(err)
+	}
+	return nil
+}
+
+// openWAL takes part in the WAL of that name, which file is a handle of.
+// The first to come opens the syncer's own handle, before this process's first write,
+// so that it sees every error of writing the file back.
+func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevfs.File, flags sqlitevfs.OpenFlag) error {
+	db.walMu.Lock()
+	defer db.walMu.Unlock()
+
+	id, err := v.identify(file, name.String())
+	if err != nil {
+		return err
+	}
+	key := nameKey{v, name.String()}
+	if db.walRefs > 0 {
+		if !db.walID.same(id) {
+			// Two hard links of a database have two WALs, each of which overwrites the other's work.
+			// https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
+			return &ParameterError{"name", name.Database(),
+				"the name that this process opened the database by: " + db.name}
+		}
+		db.walRefs++
+		if !db.hasWAL(key) {
+			db.mu.Lock()
+			db.walNames = append(db.walNames, key)
+			db.mu.Unlock()
+		}
+		return nil
+	}
+
+	// Without OPEN_CREATE go-sqlite3 doesn't sync the new file twice.
+	flags &^= sqlitevfs.OPEN_CREATE | sqlitevfs.OPEN_EXCLUSIVE
+	own, _, err := v.openBase(name, flags)
+	if err != nil {
+		return err
+	}
+	db.walRefs = 1
+	db.walID = id
+	db.stopped = make(chan struct{})
+
+	db.mu.Lock()
+	db.walSync = own
+	db.walNames = []nameKey{key}
+	// H4: whether this process made the file can't be told, so take it that it did.
+	db.newWAL = true
+	db.stop = false
+	db.armed = never
+	db.mu.Unlock()
+	go db.syncer(db.stopped)
+	return nil
+}
+
+// closeWAL ends a handle's part in the WAL. The last one makes all of it durable.
+func (db *database) closeWAL(main *dbFile) {
+	db.walMu.Lock()
+	defer db.walMu.Unlock()
+	if db.walRefs--; db.walRefs > 0 {
+		return
+	}
+
+	// Closing the last connection is a promise of durability too.
+	// Nobody can be told of an error, but it is logged,
+	// and the WAL isn't deleted (see asyncVFS.Delete).
+	if db.pending(syncqueue.WAL) {
+		db.syncWAL(context.Background(), newWaiter(), db.written(syncqueue.WAL))
+	}
+	main.syncDB(false) // H2: the WAL may be deleted next
+
+	db.mu.Lock()
+	db.stop = true
+	db.wakeSyncer()
+	db.mu.Unlock()
+	<-db.stopped
+
+	// On Windows the WAL can't be deleted while a handle is open.
+	db.mu.Lock()
+	own := db.walSync
+	db.walSync = nil
+	db.mu.Unlock()
+	own.Close()
+}
+
+// hasWAL reports whether the WAL was opened by that name, and may still be there.
+func (db *database) hasWAL(name nameKey) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return slices.Contains(db.walNames, name)
+}
+
+// fail fails the database: a sync of its directory failed that no job was made for.
+func (db *database) fail(file string, err error) error {
+	db.mu.Lock()
+	failure := &SyncError{
+		Err: err, Database: db.name, File: file,
+		DurableCommits: db.tally.durable, Commits: db.tally.commits,
+	}
+	db.failure.CompareAndSwap(nil, failure)
+	db.answer(db.queue.Fail(err))
+	db.mu.Unlock()
+	db.report(SyncEvent{Database: db.name, File: file, Err: failure})
+	return ioerr(failure)
+}
+
+// wrote counts bytes that were written.
+func (db *database) wrote(file syncqueue.File, n int) {
+	db.mu.Lock()
+	db.queue.Wrote(file, n)
+	db.mu.Unlock()
+}
+
+func (db *database) written(file syncqueue.File) uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.queue.Written(file)
+}
+
+func (db *database) pending(file syncqueue.File) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.queue.Pending(file) > 0
+}
+
+// commits counts a commit that wrote n bytes of WAL that weren't counted before.
+// It returns the sequence that makes the commit durable.
+func (db *database) commits(n int) uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.queue.Wrote(syncqueue.WAL, n)
+	db.tally.commits++
+	return db.queue.Written(syncqueue.WAL)
+}
+
+// noteFlags keeps the strictest kind of sync that SQLite asked for.
+//
+// https://sqlite.org/pragma.html#pragma_fullfsync
+func (db *database) noteFlags(flags sqlitevfs.SyncFlag) {
+	db.mu.Lock()
+	db.flags |= flags & sqlitevfs.SYNC_FULL
+	db.mu.Unlock()
+}
+
+// restartWAL begins a new generation: all of the last one is in the database file, which is durable.
+func (db *database) restartWAL() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.tally.durable = db.tally.commits
+	db.answer(db.queue.Restart(db.now()))
+}
+
+// syncForeign makes the WAL durable with a sync that starts now,
+// whether or not this process has written to it: another one may have.
+// The caller keeps the WAL open.
+func (db *database) syncForeign(ctx context.Context, w *waiter) error {
+	db.mu.Lock()
+	if !db.rules.Has(rules.ForeignWrites) {
+		// A byte that nobody wrote stands for those that nobody counted.
+		db.queue.Wrote(syncqueue.WAL, 1)
+	}
+	seq := db.queue.Written(syncqueue.WAL)
+	db.mu.Unlock()
+	return db.syncWAL(ctx, w, seq)
+}
+
+// waitDurable returns once every commit made before is durable, by whichever process.
+func (db *database) waitDurable(ctx context.Context) error {
+	db.walMu.RLock()
+	defer db.walMu.RUnlock()
+	if db.walRefs == 0 {
+		return db.failed()
+	}
+	return interrupted(ctx, db.syncForeign(ctx, newWaiter()))
+}
+
+// flush makes the WAL durable if this process has written to it.
+func (db *database) flush(ctx context.Context) error {
+	db.walMu.RLock()
+	defer db.walMu.RUnlock()
+	if db.walRefs == 0 || !db.pending(syncqueue.WAL) {
+		return db.failed()
+	}
+	return interrupted(ctx, db.syncWAL(ctx, newWaiter(), db.written(syncqueue.WAL)))
+}
+
+// interrupted returns err, and the context's error where it waited for no commit of its own.
+func interrupted(ctx context.Context, err error) error {
+	if err == error(ErrDurabilityUnknown) {
+		return ctx.Err()
+	}
+	return err
+}
+
+// setMode sets the mode. In sync mode it then flushes what is pending.
+func (db *database) setMode(ctx context.Context, m Mode) error {
+	db.mode.Store(uint32(m))
+	if m == Sync {
+		return db.flush(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package vfs
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// dbFile is a connection's handle of the database file.
+// Only the goroutine that uses the connection uses it.
+//
+// While wal is nil the database isn't in WAL mode, or no transaction has looked yet:
+// everything passes straight through.
+type dbFile struct {
+	sqlitevfs.File
+	db     *database
+	wal    *walFile      // the same connection's handle of the WAL
+	conn   *sqlite3.Conn // nil if SQLite doesn't tell
+	waiter *waiter
+	shm    sqlitevfs.SharedMemory
+	knobs  knobs
+	off    bool // PRAGMA synchronous=OFF
+	closed bool
+
+	// H1: checkpointing is set from the sync of the WAL at the start of a checkpoint on,
+	// and checkpointErr is what came of it.
+	checkpointing bool
+	checkpointErr error
+}
+
+func newDBFile(file sqlitevfs.File, db *database, k knobs) *dbFile {
+	return &dbFile{
+		File:   file,
+		db:     db,
+		waiter: newWaiter(),
+		shm:    vfsutil.WrapSharedMemory(file),
+		knobs:  k,
+	}
+}
+
+// Close closes the handle. SQLite has closed that of the WAL before.
+func (f *dbFile) Close() error {
+	if !f.closed {
+		f.closed = true
+		defer f.db.release()
+	}
+	return f.File.Close()
+}
+
+// WriteAt writes to the database file: in WAL mode, what a checkpoint brings over.
+func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.writable(); err != nil {
+		return 0, err
+	}
+	// H2: from before the write until a sync that starts after it the file isn't durable.
+	f.db.wrote(syncqueue.DB, 1)
+	n, err := f.File.WriteAt(p, off)
+	f.db.wrote(syncqueue.DB, max(0, len(p)-1))
+	return n, err
+}
+
+// Truncate counts as a write.
+func (f *dbFile) Truncate(size int64) error {
+	if err := f.writable(); err != nil {
+		return err
+	}
+	f.db.wrote(syncqueue.DB, 1)
+	err := f.File.Truncate(size)
+	f.db.wrote(syncqueue.DB, 1)
+	return err
+}
+
+// writable keeps bytes out of the database file that must not get there yet, or ever.
+func (f *dbFile) writable() error {
+	// H5: nothing is written after a failed sync.
+	if err := f.db.failed(); err != nil {
+		return err
+	}
+	// H1: the start of a checkpoint has made the WAL durable. If SQLite didn't tell of it, now.
+	if f.wal != nil && !f.checkpointing {
+		f.startCheckpoint()
+	}
+	if f.wal != nil {
+		return f.checkpointErr
+	}
+	return nil
+}
+
+// Sync makes the database file durable.
+// In a checkpoint, SQLite says right after it that the WAL may be overwritten,
+// and then any process may do that (H2).
+func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
+	if f.wal == nil {
+		seq := f.db.written(syncqueue.DB)
+		err := f.File.Sync(flags)
+		if err == nil {
+			f.db.mu.Lock()
+			f.db.answer(f.db.queue.Synced(syncqueue.DB, seq, f.db.now()))
+			f.db.mu.Unlock()
+		}
+		return err
+	}
+	if f.db.rules.Has(rules.H2) {
+		return nil
+	}
+	f.db.noteFlags(flags)
+	return f.syncDB(true)
+}
+
+// syncDB makes the database file durable through this handle.
+// Where this process has written nothing to it, it does so only if foreign is set.
+func (f *dbFile) syncDB(foreign bool) error {
+	db := f.db
+	db.mu.Lock()
+	if db.rules.Has(rules.H2) || !foreign && db.queue.Pending(syncqueue.DB) == 0 {
+		db.mu.Unlock()
+		return nil
+	}
+	if foreign {
+		// Another process may have written part of what this checkpoint ends.
+		db.queue.Wrote(syncqueue.DB, 1)
+	}
+	seq, flags := db.queue.Written(syncqueue.DB), db.flags
+	db.mu.Unlock()
+	return db.await(context.Background(), f.waiter, syncqueue.Request[*waiter]{
+		File: syncqueue.DB, Seq: seq, Urgent: true,
+	}, func() error { return f.File.Sync(flags) })
+}
+
+// CheckpointStart comes after SQLite has asked for a sync of the WAL, which looked like a commit's.
+func (f *dbFile) CheckpointStart() {
+	f.startCheckpoint()
+	vfsutil.WrapCheckpointStart(f.File)
+}
+
+// CheckpointDone comes before the database file is truncated and synced.
+func (f *dbFile) CheckpointDone() {
+	vfsutil.WrapCheckpointDone(f.File)
+}
+
+// startCheckpoint makes the WAL durable before the first of its pages goes into the database file.
+func (f *dbFile) startCheckpoint() {
+	f.checkpointErr = nil
+	if f.wal == nil {
+		return
+	}
+	f.checkpointing = true
+	f.wal.syncAsked = false
+	f.wal.count()
+	f.db.mu.Lock()
+	f.db.tally.checkpoints++
+	f.db.mu.Unlock()
+	if !f.db.rules.Has(rules.H1) {
+		// H1: a real sync, also where this process has written nothing.
+		// A WAL that was there at open, or that another process writes, counts as not durable.
+		f.checkpointErr = f.db.syncForeign(context.Background(), f.waiter)
+	}
+}
+
+// CommitPhaseTwo ends a commit. In WAL mode it is visible by now and the write lock is released.
+func (f *dbFile) CommitPhaseTwo() error {
+	err := vfsutil.WrapCommitPhaseTwo(f.File)
+	if err != nil && err != error(sqlite3.NOTFOUND) {
+		return err
+	}
+	if f.wal == nil || !f.wal.wrote {
+		return err
+	}
+	return f.wal.commit()
+}
+
+// context returns the context of the statement that runs.
+func (f *dbFile) context() context.Context {
+	if f.conn != nil {
+		return f.conn.GetInterrupt()
+	}
+	return context.Background()
+}
+
+// SetDB is told the connection that the handle belongs to.
+//
+// https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntlpdb
+func (f *dbFile) SetDB(db any) {
+	f.conn, _ = db.(*sqlite3.Conn)
+	if f, ok := f.File.(interface{ SetDB(any) }); ok {
+		f.SetDB(db)
+	}
+}
+
+// noteSynchronous follows PRAGMA synchronous, to tell OFF from NORMAL:
+// at both SQLite asks for no sync at commit. SQLite obeys it when the statement is prepared,
+// which is when the VFS is told, but not within a transaction.
+//
+// https://sqlite.org/pragma.html#pragma_synchronous
+func (f *dbFile) noteSynchronous(value string) {
+	if value == "" || f.conn != nil && !f.conn.GetAutocommit() {
+		return
+	}
+	f.off = isOff(value)
+}
+
+// isOff reads a level as SQLite does: what it doesn't know is NORMAL.
+func isOff(value string) bool {
+	if value != "" && '0' <= value[0] && value[0] <= '9' {
+		digits := value[:len(value)-len(strings.TrimLeft(value, "0123456789"))]
+		n, err := strconv.ParseUint(digits, 10, 31)
+		return err != nil || (n+1)&7 <= 1
+	}
+	switch strings.ToLower(value) {
+	case "off", "no", "false":
+		return true
+	}
+	return false
+}

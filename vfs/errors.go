@@ -1,0 +1,72 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ncruces/go-sqlite3"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// ErrDurabilityUnknown is returned by a COMMIT whose context was done
+// while it waited to become durable.
+// The commit is made and other connections see it;
+// whether it survives a power cut isn't known.
+// Don't repeat the transaction without a look at the database.
+//
+// It is an extended code of [sqlite3.INTERRUPT], since go-sqlite3 returns a code and no text
+// (“sqlite3: interrupted”) for what a VFS reports of a commit: test for it with [errors.Is].
+//
+// https://sqlite.org/rescode.html
+const ErrDurabilityUnknown = sqlite3.ExtendedErrorCode(sqlite3.INTERRUPT) | 0xAD<<8
+
+// ErrNotOpen is returned when a database isn't open in this process through this package.
+var ErrNotOpen = errors.New("asyncvfs: database is not open")
+
+// SyncError is the failure of a sync, after which the database is failed:
+// every commit, write to the database file and restart of the WAL returns
+// [sqlite3.IOERR_FSYNC] until all its connections in the process are closed.
+// Reads go on.
+//
+// go-sqlite3 drops the cause of an error that it meets while it commits.
+// [Failure] returns it, PRAGMA async_stats shows it,
+// and it goes to the logger and to the function of [OnSync].
+type SyncError struct {
+	// Err is the error of the sync, usually a [syscall.Errno].
+	Err error
+	// Database is the full path of the database.
+	Database string
+	// File says which sync failed: "wal", "db" or "dir".
+	File string
+	// DurableCommits is the number of this process's commits, since it opened the database,
+	// that are known to be durable: the first so many.
+	DurableCommits uint64
+	// Commits is the number of commits that were made by then.
+	Commits uint64
+}
+
+// Error names the file, the cause, and up to where commits are durable.
+func (e *SyncError) Error() string {
+	return fmt.Sprintf("asyncvfs: sync of %s of %s failed: %v (%d of %d commits are durable)",
+		e.File, e.Database, e.Err, e.DurableCommits, e.Commits)
+}
+
+// Unwrap returns the cause.
+func (e *SyncError) Unwrap() error { return e.Err }
+
+// ParameterError is returned when a URI parameter or an option isn't allowed.
+type ParameterError struct {
+	Name    string // the parameter
+	Value   string // what it was set to
+	Allowed string // what it may be set to
+}
+
+// Error names the parameter, its value and what is allowed.
+func (e *ParameterError) Error() string {
+	return fmt.Sprintf("asyncvfs: %s=%q is not allowed: want %s", e.Name, e.Value, e.Allowed)
+}
+
+// ioerr tags a failed sync for SQLite.
+func ioerr(err error) error {
+	return sqlitevfs.SystemError(err, sqlite3.IOERR_FSYNC)
+}

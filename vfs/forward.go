@@ -1,0 +1,78 @@
+package vfs
+
+import (
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// What the database file doesn't do itself, it forwards to the base file.
+// An interface that isn't listed here is dead.
+var (
+	_ sqlitevfs.File                   = (*dbFile)(nil)
+	_ sqlitevfs.FileUnwrap             = (*dbFile)(nil)
+	_ sqlitevfs.FileLockState          = (*dbFile)(nil)
+	_ sqlitevfs.FilePersistWAL         = (*dbFile)(nil)
+	_ sqlitevfs.FilePowersafeOverwrite = (*dbFile)(nil)
+	_ sqlitevfs.FileChunkSize          = (*dbFile)(nil)
+	_ sqlitevfs.FileSizeHint           = (*dbFile)(nil)
+	_ sqlitevfs.FileHasMoved           = (*dbFile)(nil)
+	_ sqlitevfs.FileOverwrite          = (*dbFile)(nil)
+	_ sqlitevfs.FileSync               = (*dbFile)(nil)
+	_ sqlitevfs.FileCommitPhaseTwo     = (*dbFile)(nil)
+	_ sqlitevfs.FileBatchAtomicWrite   = (*dbFile)(nil)
+	_ sqlitevfs.FileCheckpoint         = (*dbFile)(nil)
+	_ sqlitevfs.FilePragma             = (*dbFile)(nil)
+	_ sqlitevfs.FileBusyHandler        = (*dbFile)(nil)
+	_ sqlitevfs.FileSharedMemory       = (*dbFile)(nil)
+
+	_ sqlitevfs.File                   = (*walFile)(nil)
+	_ sqlitevfs.FileUnwrap             = (*walFile)(nil)
+	_ sqlitevfs.FilePowersafeOverwrite = (*walFile)(nil)
+	_ sqlitevfs.FileChunkSize          = (*walFile)(nil)
+	_ sqlitevfs.FileSizeHint           = (*walFile)(nil)
+)
+
+func (f *dbFile) Unwrap() sqlitevfs.File               { return f.File }
+func (f *dbFile) SharedMemory() sqlitevfs.SharedMemory { return f.shm }
+func (f *dbFile) LockState() sqlitevfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
+func (f *dbFile) PersistWAL() bool                     { return vfsutil.WrapPersistWAL(f.File) }
+func (f *dbFile) SetPersistWAL(keep bool)              { vfsutil.WrapSetPersistWAL(f.File, keep) }
+func (f *dbFile) PowersafeOverwrite() bool             { return vfsutil.WrapPowersafeOverwrite(f.File) }
+func (f *dbFile) SetPowersafeOverwrite(psow bool)      { vfsutil.WrapSetPowersafeOverwrite(f.File, psow) }
+func (f *dbFile) ChunkSize(size int)                   { vfsutil.WrapChunkSize(f.File, size) }
+func (f *dbFile) HasMoved() (bool, error)              { return vfsutil.WrapHasMoved(f.File) }
+func (f *dbFile) Overwrite() error                     { return vfsutil.WrapOverwrite(f.File) }
+func (f *dbFile) SyncSuper(super string) error         { return vfsutil.WrapSyncSuper(f.File, super) }
+func (f *dbFile) BeginAtomicWrite() error              { return vfsutil.WrapBeginAtomicWrite(f.File) }
+func (f *dbFile) CommitAtomicWrite() error             { return vfsutil.WrapCommitAtomicWrite(f.File) }
+func (f *dbFile) RollbackAtomicWrite() error           { return vfsutil.WrapRollbackAtomicWrite(f.File) }
+func (f *dbFile) BusyHandler(handler func() bool)      { vfsutil.WrapBusyHandler(f.File, handler) }
+
+// SizeHint may make the file longer, which counts as a write.
+func (f *dbFile) SizeHint(size int64) error {
+	if err := f.writable(); err != nil {
+		return err
+	}
+	f.db.wrote(syncqueue.DB, 1)
+	err := vfsutil.WrapSizeHint(f.File, size)
+	f.db.wrote(syncqueue.DB, 1)
+	return err
+}
+
+// DeviceCharacteristics leaves out IOCAP_SEQUENTIAL (H7):
+// it would make SQLite leave out the sync of the WAL's header.
+func (f *dbFile) DeviceCharacteristics() sqlitevfs.DeviceCharacteristic {
+	return f.File.DeviceCharacteristics() &^ sqlitevfs.IOCAP_SEQUENTIAL
+}
+
+// DeviceCharacteristics leaves out IOCAP_SEQUENTIAL (H7).
+func (w *walFile) DeviceCharacteristics() sqlitevfs.DeviceCharacteristic {
+	return w.File.DeviceCharacteristics() &^ sqlitevfs.IOCAP_SEQUENTIAL
+}
+
+func (w *walFile) Unwrap() sqlitevfs.File          { return w.File }
+func (w *walFile) PowersafeOverwrite() bool        { return vfsutil.WrapPowersafeOverwrite(w.File) }
+func (w *walFile) SetPowersafeOverwrite(psow bool) { vfsutil.WrapSetPowersafeOverwrite(w.File, psow) }
+func (w *walFile) ChunkSize(size int)              { vfsutil.WrapChunkSize(w.File, size) }
+func (w *walFile) SizeHint(size int64) error       { return vfsutil.WrapSizeHint(w.File, size) }

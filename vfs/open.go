@@ -1,0 +1,132 @@
+package vfs
+
+import (
+	"strings"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// asyncVFS wraps a base VFS. Everything that touches the disk goes through that.
+type asyncVFS struct {
+	sqlitevfs.VFS
+	*config
+}
+
+var _ sqlitevfs.VFSFilename = (*asyncVFS)(nil)
+
+func (v *asyncVFS) Open(name string, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	// SQLite calls OpenFilename instead.
+	return vfsutil.WrapOpen(v.VFS, name, flags)
+}
+
+func (v *asyncVFS) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	switch {
+	case name == nil:
+		return v.openBase(name, flags)
+	case flags&sqlitevfs.OPEN_MAIN_DB != 0:
+		return v.openDB(name, flags)
+	case flags&sqlitevfs.OPEN_WAL != 0:
+		return v.openWAL(name, flags)
+	default:
+		return v.openBase(name, flags)
+	}
+}
+
+func (v *asyncVFS) openBase(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	return vfsutil.WrapOpenFilename(v.VFS, name, flags)
+}
+
+func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	// Before the file is made.
+	knobs, err := v.knobs.parse(name)
+	if err != nil {
+		return nil, flags, err
+	}
+	file, flags, err := v.openBase(name, flags)
+	if err != nil || flags&(sqlitevfs.OPEN_MEMORY|sqlitevfs.OPEN_DELETEONCLOSE) != 0 {
+		return file, flags, err
+	}
+	db, err := acquire(v, file, name.String())
+	if err != nil {
+		file.Close()
+		return nil, flags, err
+	}
+	return newDBFile(file, db, knobs), flags, nil
+}
+
+func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	file, out, err := v.openBase(name, flags)
+	if err != nil || out&(sqlitevfs.OPEN_READONLY|sqlitevfs.OPEN_MEMORY) != 0 {
+		return file, out, err
+	}
+	main, ok := mainFile(name.DatabaseFile())
+	if !ok {
+		// Nobody would tell us of commits and checkpoints: sync as SQLite asks.
+		return file, out, nil
+	}
+	if err := main.db.openWAL(v, name, file, flags); err != nil {
+		file.Close()
+		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
+	}
+	main.wal = &walFile{File: file, db: main.db, main: main}
+	return main.wal, out, nil
+}
+
+// mainFile finds our handle of the database in a file that may wrap it.
+// It is false if what wraps it keeps commits or checkpoints to itself.
+func mainFile(file sqlitevfs.File) (*dbFile, bool) {
+	for own := true; file != nil; own = false {
+		if f, ok := file.(*dbFile); ok {
+			return f, true
+		}
+		_, commits := file.(sqlitevfs.FileCommitPhaseTwo)
+		_, checkpoints := file.(sqlitevfs.FileCheckpoint)
+		// The outermost is go-sqlite3's own, for its checksums. It forwards what it doesn't implement.
+		if !own && !(commits && checkpoints) {
+			return nil, false
+		}
+		u, ok := file.(sqlitevfs.FileUnwrap)
+		if !ok {
+			return nil, false
+		}
+		file = u.Unwrap()
+	}
+	return nil, false
+}
+
+// Delete keeps the rules for a WAL that is deleted.
+// SQLite ignores its error, and a WAL that isn't deleted does no harm.
+func (v *asyncVFS) Delete(name string, syncDir bool) error {
+	if !strings.HasSuffix(name, "-wal") {
+		return v.VFS.Delete(name, syncDir)
+	}
+	db := v.ofWAL(name)
+	if db != nil && !db.rules.Has(rules.H2) {
+		// H2: the WAL stays until the database file is durable.
+		if err := db.failed(); err != nil {
+			return err
+		}
+		if db.pending(syncqueue.DB) {
+			return sqlite3.IOERR_DELETE
+		}
+	}
+	if err := v.VFS.Delete(name, syncDir); err != nil {
+		return err
+	}
+	if rules.Disabled(v.VFS).Has(rules.H4Delete) {
+		return nil
+	}
+	// H4: a WAL that came back would be replayed over a newer database.
+	err := v.syncDir(name)
+	if err == nil {
+		return nil
+	}
+	if db != nil {
+		return db.fail("dir", err)
+	}
+	return sqlitevfs.SystemError(err, sqlite3.IOERR_DIR_FSYNC)
+}

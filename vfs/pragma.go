@@ -1,0 +1,59 @@
+package vfs
+
+import (
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// Pragma runs the PRAGMAs of this VFS, when the statement is prepared.
+// What isn't ours is passed on.
+//
+// https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntlpragma
+func (f *dbFile) Pragma(name, value string) (string, error) {
+	switch name {
+	case "async_wait":
+		if value != "" {
+			return "", &ParameterError{"async_wait", value, "no value"}
+		}
+		if err := f.wait(); err != nil {
+			return "", f.pragmaError(err)
+		}
+		return "ok", nil
+	case "async_stats":
+		if value != "" {
+			return "", &ParameterError{"async_stats", value, "no value"}
+		}
+		return f.db.stats().String(), nil
+	case "async_mode":
+		if value != "" {
+			mode, err := ParseMode(value)
+			if err != nil {
+				return "", err
+			}
+			if err := f.db.setMode(f.context(), mode); err != nil {
+				return "", f.pragmaError(err)
+			}
+		}
+		return Mode(f.db.mode.Load()).String(), nil
+	case "synchronous":
+		f.noteSynchronous(value)
+	}
+	return vfsutil.WrapPragma(f.File, name, value)
+}
+
+// wait returns once every commit made before is durable.
+func (f *dbFile) wait() error {
+	if f.wal != nil {
+		f.wal.count()
+	}
+	return f.db.waitDurable(f.context())
+}
+
+// pragmaError tags the error of a context that was done.
+func (f *dbFile) pragmaError(err error) error {
+	if err != nil && err == f.context().Err() {
+		return sqlitevfs.SystemError(err, sqlite3.INTERRUPT)
+	}
+	return err
+}

@@ -1,0 +1,8 @@
+package vfs
+
+import (
+	"os"
+	"syscall"
+)
+
+var endSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGPWR}

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package vfs
+
+import (
+	"os"
+	"syscall"
+)
+
+var endSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT}

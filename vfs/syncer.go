@@ -1,0 +1,285 @@
+package vfs
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+)
+
+const never syncqueue.Time = math.MaxInt64
+
+// waiter is somebody who waits for a sync.
+// A connection has one, since it waits for one sync at a time.
+type waiter struct {
+	wake  chan struct{} // answered, or to look whether it is to lead
+	err   error         // +checklocks:database.mu
+	done  bool          // +checklocks:database.mu
+	leads bool          // it may do the sync itself; +checklocks:database.mu
+}
+
+func newWaiter() *waiter { return &waiter{wake: make(chan struct{}, 1)} }
+
+func (w *waiter) notify() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// syncWAL makes the WAL durable up to seq and returns when it is.
+//
+// The first to come leads: it does the sync in its own goroutine, which is faster than
+// to hand it to another. Those that come meanwhile wait; when the sync ends,
+// it has answered those that it covers, and one of the others leads the next.
+// Who has a context that can be cancelled never leads, since a sync can't be interrupted:
+// the syncer does it.
+func (db *database) syncWAL(ctx context.Context, w *waiter, seq uint64) error {
+	return db.await(ctx, w, syncqueue.Request[*waiter]{
+		File: syncqueue.WAL, Seq: seq, Urgent: true,
+	}, nil)
+}
+
+// await makes the request, due now, and waits for its answer.
+// A sync of the database file is done by syncDB; that of the WAL is the same for all.
+func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*waiter], syncDB func() error) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+
+	w.done, w.err = false, nil
+	w.leads = ctx.Done() == nil
+	select {
+	case <-w.wake: // left over
+	default:
+	}
+	now := db.now()
+	r.Waiter, r.Deadline = w, now
+	if answered, err := db.queue.Request(r, now); answered {
+		return db.result(err)
+	}
+	for !w.done {
+		if w.leads {
+			if job, ok := db.queue.Next(r.File, db.now()); ok {
+				db.do(job, syncDB)
+				continue
+			}
+		} else {
+			db.arm()
+		}
+		db.mu.Unlock()
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+		}
+		db.mu.Lock()
+		if !w.done && ctx.Err() != nil {
+			db.queue.Cancel(w)
+			db.tally.cancelled++
+			return ErrDurabilityUnknown
+		}
+	}
+	return db.result(w.err)
+}
+
+// result tags the error of a request for SQLite.
+func (db *database) result(err error) error {
+	if err == nil {
+		return nil
+	}
+	if failure := db.failure.Load(); failure != nil {
+		err = failure
+	}
+	return ioerr(err)
+}
+
+// do does a job, with db.mu released meanwhile, and answers those who waited for it.
+// +checklocks:db.mu
+func (db *database) do(job syncqueue.Job, syncDB func() error) {
+	own, flags, names := db.walSync, db.flags, db.walNames
+	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Has(rules.H4Create)
+	commits := db.tally.commits
+	if db.rules.Has(rules.GroupWait) && job.File == syncqueue.WAL {
+		// Switched off by a test: whoever waits is answered before the sync.
+		db.answer(db.queue.Synced(job.File, job.Seq, db.now()))
+	}
+	db.mu.Unlock()
+
+	start := time.Now()
+	synced := job.File.String()
+	var err error
+	if job.File == syncqueue.DB {
+		err = syncDB()
+	} else {
+		// The syncer's own handle: one that SQLite uses isn't ours to sync.
+		err = own.Sync(flags)
+	}
+	if err == nil && newWAL {
+		// H4: the entry of a new WAL is durable before a commit in it is.
+		synced = "dir"
+		err = names[0].vfs.syncDir(names[0].name)
+	}
+	took := time.Since(start)
+
+	db.mu.Lock()
+	event := SyncEvent{Database: db.name, File: job.File.String(), Bytes: job.Bytes, Duration: took}
+	var failure *SyncError
+	if err == nil {
+		if job.File == syncqueue.WAL {
+			db.newWAL = false
+			db.tally.durable = max(db.tally.durable, commits)
+		}
+	} else {
+		failure = &SyncError{
+			Err: err, Database: db.name, File: synced,
+			DurableCommits: db.tally.durable, Commits: db.tally.commits,
+		}
+		event.Err = failure
+		if !db.rules.Has(rules.H5) {
+			// H5: a failed sync is final, and it is never tried again.
+			db.failure.CompareAndSwap(nil, failure)
+		}
+	}
+	db.tally.took(took)
+	db.answer(db.queue.Done(job.File, err, db.now()))
+	if failure != nil || db.vfs.onSync != nil {
+		db.mu.Unlock()
+		db.report(event)
+		db.mu.Lock()
+	}
+}
+
+// report tells the log and the callback of a sync that ended.
+func (db *database) report(event SyncEvent) {
+	if event.Err != nil {
+		e := event.Err.(*SyncError)
+		db.vfs.log().Error("asyncvfs: sync failed; the database takes no more commits until it is closed and opened anew",
+			"database", e.Database, "file", e.File, "err", e.Err,
+			"durable_commits", e.DurableCommits, "commits", e.Commits)
+	}
+	if db.vfs.onSync != nil {
+		db.vfs.onSync(event)
+	}
+}
+
+// answer tells the waiters, and sees to it that somebody does the next sync.
+// +checklocks:db.mu
+func (db *database) answer(answers []syncqueue.Answer[*waiter]) {
+	for _, a := range answers {
+		a.Waiter.done, a.Waiter.err = true, a.Err
+		a.Waiter.notify()
+	}
+	db.promote(syncqueue.DB)
+	if !db.promote(syncqueue.WAL) {
+		db.arm()
+	}
+	if db.stop {
+		db.wakeSyncer()
+	}
+}
+
+// promote makes one of those who wait for the file's next sync its leader, if that is due.
+// +checklocks:db.mu
+func (db *database) promote(file syncqueue.File) bool {
+	if due, ok := db.queue.Due(file); !ok || due > db.now() {
+		return false
+	}
+	for w := range db.queue.Waiters(file) {
+		if w.leads {
+			w.notify()
+			return true
+		}
+	}
+	return false
+}
+
+// arm wakes the syncer if it would sleep past the next sync.
+// +checklocks:db.mu
+func (db *database) arm() {
+	if due, ok := db.queue.Due(syncqueue.WAL); ok && due < db.armed {
+		db.wakeSyncer()
+	}
+}
+
+// +checklocks:db.mu
+func (db *database) wakeSyncer() {
+	db.armed = 0
+	select {
+	case db.kick <- struct{}{}:
+	default:
+	}
+}
+
+// syncer does the syncs that nobody waits for who could do them: those of commits at NORMAL.
+// It runs while the WAL is open, and ends only when no sync of it is running.
+func (db *database) syncer(stopped chan<- struct{}) {
+	defer close(stopped)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for {
+		now := db.now()
+		if job, ok := db.queue.Next(syncqueue.WAL, now); ok {
+			db.do(job, nil)
+			continue
+		}
+		if db.stop && !db.queue.Running(syncqueue.WAL) {
+			return
+		}
+		db.armed = never
+		if due, ok := db.queue.Due(syncqueue.WAL); ok {
+			db.armed = due
+		}
+		timer.Reset(time.Duration(min(db.armed-now, syncqueue.Time(time.Hour))))
+		db.mu.Unlock()
+		select {
+		case <-db.kick:
+		case <-timer.C:
+		}
+		db.mu.Lock()
+	}
+}
+
+// commitNormal ends a commit at synchronous=NORMAL that has written the WAL up to seq:
+// it returns at once unless a power cut would lose too much.
+func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq uint64) error {
+	db.mu.Lock()
+	now := db.now()
+	answered, err := db.queue.Request(syncqueue.Request[*waiter]{
+		File:     syncqueue.WAL,
+		Seq:      seq,
+		Deadline: now + k.maxDelay,
+		// At half of what may be lost, so that commits go on while the sync runs.
+		Limit: k.maxPending / 2,
+	}, now)
+	if answered {
+		defer db.mu.Unlock()
+		return db.result(err)
+	}
+	// Backpressure.
+	stalled := false
+	for {
+		target := db.queue.Stall(seq, k.maxPending, now, k.maxDelay)
+		if target == 0 {
+			break
+		}
+		if !stalled {
+			stalled = true
+			db.tally.stalls++
+		}
+		db.mu.Unlock()
+		err := db.await(ctx, w, syncqueue.Request[*waiter]{File: syncqueue.WAL, Seq: target}, nil)
+		if err != nil {
+			return err
+		}
+		db.mu.Lock()
+		now = db.now()
+	}
+	db.queue.Acknowledged(seq, now)
+	db.arm()
+	db.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,166 @@
+package vfs
+
+import (
+	"context"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// walHeaderSize is the size of the header that restarts the WAL.
+//
+// https://sqlite.org/fileformat.html#the_wal_header
+const walHeaderSize = 32
+
+// walFile is a connection's handle of the WAL.
+// Only the goroutine that uses the connection uses it.
+//
+// SQLite writes the WAL only while it holds the write lock.
+type walFile struct {
+	sqlitevfs.File
+	db   *database
+	main *dbFile
+
+	// uncounted is the number of bytes written that the queue doesn't know of yet.
+	// Until it does, no sync is taken to cover them.
+	uncounted int
+	// wrote is set from a write to the end of the commit.
+	wrote bool
+	// syncAsked is set once SQLite has asked for a sync: if a commit follows, it is at FULL.
+	// A later write doesn't clear it: where the last frame is padded to a sector,
+	// part of the padding is written after the sync.
+	syncAsked bool
+	// newHeader is set from the write of the WAL's header until it is durable (H3).
+	newHeader bool
+}
+
+// Close ends the connection's part in the WAL.
+func (w *walFile) Close() error {
+	w.count()
+	w.main.wal = nil
+	w.main.checkpointing = false
+	w.db.closeWAL(w.main)
+	return w.File.Close()
+}
+
+// WriteAt writes the header, which restarts the WAL, or a part of a frame.
+func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
+	// H5: after a failed sync no commit gets as far as to be seen by others.
+	if err := w.db.failed(); err != nil {
+		return 0, err
+	}
+	w.main.checkpointing = false
+	header := off == 0 && len(p) == walHeaderSize
+	if header {
+		if err := w.restart(); err != nil {
+			return 0, err
+		}
+	} else if w.newHeader {
+		// At synchronous=OFF SQLite asks for no sync of the header.
+		if err := w.syncHeader(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.File.WriteAt(p, off)
+	// A write that fails may have written something all the same.
+	w.uncounted += len(p)
+	w.wrote = true
+	w.newHeader = w.newHeader || header
+	return n, err
+}
+
+// restart begins a new generation, before its header is written.
+func (w *walFile) restart() error {
+	// H2: what the WAL holds now is durable in the database file before it is overwritten.
+	if err := w.main.syncDB(false); err != nil {
+		return err
+	}
+	w.count()
+	w.db.restartWAL()
+	// What this handle wrote before belongs to a transaction that was rolled back.
+	w.syncAsked = false
+	return nil
+}
+
+// syncHeader makes the header of a restarted WAL durable before its first frame is written (H3).
+// If the frames got to the disk without it, the old header would make recovery
+// take what is left of the old frames for commits, and replay them over a newer database.
+//
+// https://sqlite.org/src/info/ff5be73dee
+func (w *walFile) syncHeader() error {
+	w.count()
+	if !w.db.rules.Has(rules.H3) {
+		err := w.db.syncWAL(context.Background(), w.main.waiter, w.db.written(syncqueue.WAL))
+		if err != nil {
+			return err
+		}
+	}
+	w.newHeader = false
+	return nil
+}
+
+// Truncate is called by a TRUNCATE checkpoint, after which the WAL holds nothing,
+// and for PRAGMA journal_size_limit.
+func (w *walFile) Truncate(size int64) error {
+	if err := w.db.failed(); err != nil {
+		return err
+	}
+	// H2, as for a restart.
+	if err := w.main.syncDB(false); err != nil {
+		return err
+	}
+	err := w.File.Truncate(size)
+	if size == 0 && err == nil {
+		w.count()
+		w.db.restartWAL()
+	}
+	w.uncounted++
+	return err
+}
+
+// Sync is called for the header of a restarted WAL, by a commit at FULL, and by a checkpoint.
+// Only the first can be told from the others, and only it is done here:
+// a commit waits in CommitPhaseTwo, after the write lock is released,
+// and a checkpoint in CheckpointStart.
+func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
+	if err := w.db.failed(); err != nil {
+		return err
+	}
+	w.db.noteFlags(flags)
+	if w.newHeader {
+		return w.syncHeader()
+	}
+	w.count()
+	w.syncAsked = true
+	w.main.checkpointing = false
+	return nil
+}
+
+// count tells the queue of the bytes written.
+func (w *walFile) count() {
+	if w.uncounted > 0 {
+		w.db.wrote(syncqueue.WAL, w.uncounted)
+		w.uncounted = 0
+	}
+}
+
+// commit ends a commit, which is visible and, so far, not durable.
+func (w *walFile) commit() error {
+	db, f := w.db, w.main
+	full := w.syncAsked
+	seq := db.commits(w.uncounted)
+	w.uncounted, w.wrote, w.syncAsked = 0, false, false
+
+	if err := db.failed(); err != nil {
+		return err
+	}
+	switch {
+	case full || Mode(db.mode.Load()) == Sync:
+		return db.syncWAL(f.context(), f.waiter, seq)
+	case f.off:
+		return nil
+	default:
+		return db.commitNormal(f.context(), f.waiter, f.knobs, seq)
+	}
+}
