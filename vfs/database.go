@@ -26,7 +26,7 @@ type database struct {
 	start time.Time // when the queue's time began
 	rules rules.Set // switched off by a test
 
-	refs int // +checklocks:registry.mu
+	leases map[*lease]struct{} // one for each connection; +checklocks:registry.mu
 
 	// failure is set once, when a sync fails (H5).
 	failure atomic.Pointer[SyncError]
@@ -55,13 +55,14 @@ type database struct {
 
 func newDatabase(v *asyncVFS, id identity, name string) *database {
 	db := &database{
-		vfs:   v,
-		name:  name,
-		id:    id,
-		start: time.Now(),
-		rules: rules.Disabled(v.VFS),
-		flags: sqlitevfs.SYNC_NORMAL,
-		kick:  make(chan struct{}, 1),
+		vfs:    v,
+		name:   name,
+		id:     id,
+		start:  time.Now(),
+		rules:  rules.Disabled(v.VFS),
+		flags:  sqlitevfs.SYNC_NORMAL,
+		leases: map[*lease]struct{}{},
+		kick:   make(chan struct{}, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
 	db.mode.Store(registry.mode.Load())
@@ -130,6 +131,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 }
 
 // closeWAL ends a handle's part in the WAL. The last one makes all of it durable.
+// main is the connection's handle of the database file, nil if it was dropped.
 func (db *database) closeWAL(main *dbFile) {
 	db.walMu.Lock()
 	defer db.walMu.Unlock()
@@ -143,7 +145,9 @@ func (db *database) closeWAL(main *dbFile) {
 	if db.pending(syncqueue.WAL) {
 		db.syncWAL(context.Background(), newWaiter(), db.written(syncqueue.WAL))
 	}
-	main.syncDB(false) // H2: the WAL may be deleted next
+	if main != nil {
+		main.syncDB(false) // H2: the WAL may be deleted next
+	}
 
 	db.mu.Lock()
 	db.stop = true

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,10 @@ type dbFile struct {
 	shm    sqlitevfs.SharedMemory
 	knobs  knobs
 	off    bool // PRAGMA synchronous=OFF
-	closed bool
+
+	lease   *lease
+	cleanup runtime.Cleanup
+	closed  bool
 
 	// H1: checkpointing is set from the sync of the WAL at the start of a checkpoint on,
 	// and checkpointErr is what came of it.
@@ -34,23 +38,27 @@ type dbFile struct {
 	checkpointErr error
 }
 
-func newDBFile(file sqlitevfs.File, db *database, k knobs) *dbFile {
-	return &dbFile{
-		File:   file,
-		db:     db,
+func newDBFile(l *lease, k knobs) *dbFile {
+	f := &dbFile{
+		File:   l.file,
+		db:     l.db,
 		waiter: newWaiter(),
-		shm:    vfsutil.WrapSharedMemory(file),
+		shm:    vfsutil.WrapSharedMemory(l.file),
 		knobs:  k,
+		lease:  l,
 	}
+	f.cleanup = runtime.AddCleanup(f, func(l *lease) { go l.abandon() }, l)
+	return f
 }
 
 // Close closes the handle. SQLite has closed that of the WAL before.
 func (f *dbFile) Close() error {
-	if !f.closed {
-		f.closed = true
-		defer f.db.release()
+	if f.closed {
+		return f.File.Close()
 	}
-	return f.File.Close()
+	f.closed = true
+	f.cleanup.Stop()
+	return f.lease.end()
 }
 
 // WriteAt writes to the database file: in WAL mode, what a checkpoint brings over.

@@ -50,12 +50,12 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 	if err != nil || flags&(sqlitevfs.OPEN_MEMORY|sqlitevfs.OPEN_DELETEONCLOSE) != 0 {
 		return file, flags, err
 	}
-	db, err := acquire(v, file, name.String())
+	lease, err := acquire(v, file, name.String())
 	if err != nil {
 		file.Close()
 		return nil, flags, err
 	}
-	return newDBFile(file, db, knobs), flags, nil
+	return newDBFile(lease, knobs), flags, nil
 }
 
 func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
@@ -72,6 +72,7 @@ func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 		file.Close()
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
 	}
+	main.lease.wal = file
 	main.wal = &walFile{File: file, db: main.db, main: main}
 	return main.wal, out, nil
 }

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,38 +22,59 @@ var registry struct {
 	mode atomic.Uint32
 }
 
-// acquire returns the state of the database, which release gives back.
-func acquire(v *asyncVFS, file sqlitevfs.File, name string) (*database, error) {
+// lease is a connection's part in a database.
+// It holds on to the connection's files: were they closed by the garbage collector,
+// because the connection was dropped without being closed,
+// another database could get the inode while the registry still knows this one by it.
+type lease struct {
+	db   *database
+	file sqlitevfs.File
+	wal  sqlitevfs.File // nil while the connection doesn't have the WAL open
+}
+
+// acquire returns a lease of the database, which ends with end.
+func acquire(v *asyncVFS, file sqlitevfs.File, name string) (*lease, error) {
 	id, err := v.identify(file, name)
 	if err != nil {
 		return nil, sqlitevfs.SystemError(err, sqlite3.IOERR_FSTAT)
 	}
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
-	for _, db := range registry.dbs {
-		if db.id.same(id) {
-			db.refs++
-			return db, nil
+	var db *database
+	for _, d := range registry.dbs {
+		if d.id.same(id) {
+			db = d
+			break
 		}
 	}
-	db := newDatabase(v, id, name)
-	db.refs = 1
-	registry.dbs = append(registry.dbs, db)
-	return db, nil
+	if db == nil {
+		db = newDatabase(v, id, name)
+		registry.dbs = append(registry.dbs, db)
+	}
+	l := &lease{db: db, file: file}
+	db.leases[l] = struct{}{}
+	return l, nil
 }
 
-func (db *database) release() {
+// end closes the database file and gives the lease back.
+func (l *lease) end() error {
+	err := l.file.Close()
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
-	if db.refs--; db.refs > 0 {
-		return
+	delete(l.db.leases, l)
+	if len(l.db.leases) == 0 {
+		registry.dbs = slices.DeleteFunc(registry.dbs, func(db *database) bool { return db == l.db })
 	}
-	for i, d := range registry.dbs {
-		if d == db {
-			registry.dbs = append(registry.dbs[:i], registry.dbs[i+1:]...)
-			return
-		}
+	return err
+}
+
+// abandon ends the lease of a connection that was dropped without being closed.
+func (l *lease) abandon() {
+	if l.wal != nil {
+		l.db.closeWAL(nil)
+		l.wal.Close()
 	}
+	l.end()
 }
 
 // databases returns the open databases.

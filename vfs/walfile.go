@@ -39,6 +39,7 @@ type walFile struct {
 func (w *walFile) Close() error {
 	w.count()
 	w.main.wal = nil
+	w.main.lease.wal = nil
 	w.main.checkpointing = false
 	w.db.closeWAL(w.main)
 	return w.File.Close()
