@@ -51,6 +51,8 @@ type database struct {
 	tally    tally                     // +checklocks:mu
 
 	kick chan struct{} // wakes the syncer
+
+	writers writerQueue
 }
 
 func newDatabase(v *asyncVFS, id identity, name string) *database {

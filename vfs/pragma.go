@@ -36,6 +36,11 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 			}
 		}
 		return Mode(f.db.mode.Load()).String(), nil
+	case "experimental_pragma_20251114":
+		// https://sqlite.org/forum/forumpost/c4ca8e7f4a887aa4
+		if f.full {
+			f.db.writers.wait(f.context(), f)
+		}
 	case "synchronous":
 		f.noteSynchronous(value)
 	}

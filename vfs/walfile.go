@@ -52,6 +52,9 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	w.main.checkpointing = false
+	if !w.wrote {
+		w.db.writers.wrote(w.main)
+	}
 	header := off == 0 && len(p) == walHeaderSize
 	if header {
 		if err := w.restart(); err != nil {
@@ -150,6 +153,7 @@ func (w *walFile) count() {
 func (w *walFile) commit() error {
 	db, f := w.db, w.main
 	full := w.syncAsked
+	f.full = full
 	seq := db.commits(w.uncounted)
 	w.uncounted, w.wrote, w.syncAsked = 0, false, false
 
