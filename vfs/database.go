@@ -224,12 +224,20 @@ func (db *database) noteFlags(flags sqlitevfs.SyncFlag) {
 	db.mu.Unlock()
 }
 
-// restartWAL begins a new generation: all of the last one is in the database file, which is durable.
-func (db *database) restartWAL() {
+// restartWAL begins a new generation: all of the last one is in the database file.
+// It returns false if that isn't durable.
+func (db *database) restartWAL() bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	if db.rules.Has(rules.H2) {
+		db.queue.Synced(syncqueue.DB, db.queue.Written(syncqueue.DB), db.now())
+	}
+	if db.queue.Pending(syncqueue.DB) > 0 {
+		return false
+	}
 	db.tally.durable = db.tally.commits
 	db.answer(db.queue.Restart(db.now()))
+	return true
 }
 
 // syncForeign makes the WAL durable with a sync that starts now,

@@ -52,5 +52,5 @@ func (a identity) same(b identity) bool {
 	if a.key != nil || b.key != nil {
 		return a.key == b.key
 	}
-	return os.SameFile(a.info, b.info)
+	return a.info != nil && b.info != nil && os.SameFile(a.info, b.info)
 }

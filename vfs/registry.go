@@ -1,7 +1,7 @@
 package vfs
 
 import (
-	"path/filepath"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -86,15 +86,18 @@ func databases() []*database {
 
 // find returns the open database of that name.
 func find(name string) (*database, error) {
-	full := name
-	if path, err := filepath.EvalSymlinks(name); err == nil {
-		full = path
+	dbs := databases()
+	if info, err := os.Stat(name); err == nil {
+		id := identity{key: inode(info), info: info}
+		for _, db := range dbs {
+			if db.id.same(id) {
+				return db, nil
+			}
+		}
 	}
-	if path, err := filepath.Abs(full); err == nil {
-		full = path
-	}
-	for _, db := range databases() {
-		if db.name == name || db.name == full {
+	// It may be deleted, or not be the operating system's.
+	for _, db := range dbs {
+		if db.name == name {
 			return db, nil
 		}
 	}

@@ -76,12 +76,13 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 
 // restart begins a new generation, before its header is written.
 func (w *walFile) restart() error {
-	// H2: what the WAL holds now is durable in the database file before it is overwritten.
-	if err := w.main.syncDB(false); err != nil {
-		return err
-	}
 	w.count()
-	w.db.restartWAL()
+	// H2: what the WAL holds now is durable in the database file before it is overwritten.
+	for !w.db.restartWAL() {
+		if err := w.main.syncDB(false); err != nil {
+			return err
+		}
+	}
 	// What this handle wrote before belongs to a transaction that was rolled back.
 	w.syncAsked = false
 	return nil
@@ -114,13 +115,8 @@ func (w *walFile) Truncate(size int64) error {
 	if err := w.main.syncDB(false); err != nil {
 		return err
 	}
-	err := w.File.Truncate(size)
-	if size == 0 && err == nil {
-		w.count()
-		w.db.restartWAL()
-	}
 	w.uncounted++
-	return err
+	return w.File.Truncate(size)
 }
 
 // Sync is called for the header of a restarted WAL, by a commit at FULL, and by a checkpoint.

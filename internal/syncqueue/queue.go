@@ -328,6 +328,18 @@ func (q *Queue[W]) start(file File, e *entry[W]) Job {
 	return f.job
 }
 
+// AnswerEarly answers those who wait for the sync that runs on the file, before it ends.
+// It is what the rule [rules.GroupWait] forbids, for a test.
+func (q *Queue[W]) AnswerEarly(file File) []Answer[W] {
+	e := q.files[file].running
+	if e == nil {
+		return nil
+	}
+	out := answers(nil, e.waiters, nil, nil)
+	e.waiters = nil
+	return out
+}
+
 // Done ends the sync that runs on the file and returns the answers, urgent ones first.
 // After a failure every waiter of both files is answered, and so is every later request.
 func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
