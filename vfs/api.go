@@ -161,8 +161,7 @@ func ParseMode(s string) (Mode, error) {
 // The name is a path, not a URI.
 //
 // It returns [ErrNotOpen] if this process doesn't have the database open through this package,
-// the context's error, or an error with code [github.com/ncruces/go-sqlite3.IOERR_FSYNC]
-// that wraps a [*SyncError].
+// the context's error, or the [*SyncError] that failed the database.
 func WaitDurable(ctx context.Context, name string) error {
 	db, err := find(name)
 	if err != nil {

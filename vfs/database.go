@@ -77,7 +77,7 @@ func (db *database) now() syncqueue.Time { return time.Since(db.start) }
 // returns once a sync has failed (H5).
 func (db *database) failed() error {
 	if err := db.failure.Load(); err != nil {
-		return ioerr(err)
+		return err
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (db *database) fail(file string, err error) error {
 	db.answer(db.queue.Fail(err))
 	db.mu.Unlock()
 	db.report(SyncEvent{Database: db.name, File: file, Err: failure})
-	return ioerr(failure)
+	return failure
 }
 
 // wrote counts bytes that were written.

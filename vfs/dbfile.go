@@ -68,7 +68,7 @@ func (f *dbFile) Close() error {
 // WriteAt writes to the database file: in WAL mode, what a checkpoint brings over.
 func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.writable(); err != nil {
-		return 0, err
+		return 0, tag(err)
 	}
 	// H2: from before the write until a sync that starts after it the file isn't durable.
 	f.db.wrote(syncqueue.DB, 1)
@@ -80,7 +80,7 @@ func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
 // Truncate counts as a write.
 func (f *dbFile) Truncate(size int64) error {
 	if err := f.writable(); err != nil {
-		return err
+		return tag(err)
 	}
 	f.db.wrote(syncqueue.DB, 1)
 	err := f.File.Truncate(size)
@@ -122,7 +122,7 @@ func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
 		return nil
 	}
 	f.db.noteFlags(flags)
-	return f.syncDB(true)
+	return tag(f.syncDB(true))
 }
 
 // syncDB makes the database file durable through this handle.
@@ -185,7 +185,7 @@ func (f *dbFile) CommitPhaseTwo() error {
 	if f.wal == nil || !f.wal.wrote {
 		return err
 	}
-	return f.wal.commit()
+	return tag(f.wal.commit())
 }
 
 // context returns the context of the statement that runs.

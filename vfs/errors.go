@@ -54,6 +54,11 @@ func (e *SyncError) Error() string {
 // Unwrap returns the cause.
 func (e *SyncError) Unwrap() error { return e.Err }
 
+// Is reports that the error is a [sqlite3.IOERR_FSYNC], as SQLite reports it.
+func (e *SyncError) Is(target error) bool {
+	return target == error(sqlite3.IOERR_FSYNC) || target == error(sqlite3.IOERR)
+}
+
 // ParameterError is returned when a URI parameter or an option isn't allowed.
 type ParameterError struct {
 	Name    string // the parameter
@@ -66,7 +71,11 @@ func (e *ParameterError) Error() string {
 	return fmt.Sprintf("asyncvfs: %s=%q is not allowed: want %s", e.Name, e.Value, e.Allowed)
 }
 
-// ioerr tags a failed sync for SQLite.
-func ioerr(err error) error {
-	return sqlitevfs.SystemError(err, sqlite3.IOERR_FSYNC)
+// tag gives a failed sync the code that SQLite is to see.
+// It is called where an error is returned to SQLite, since it hides the error's own methods.
+func tag(err error) error {
+	if e := (*SyncError)(nil); errors.As(err, &e) {
+		return sqlitevfs.SystemError(err, sqlite3.IOERR_FSYNC)
+	}
+	return err
 }

@@ -52,7 +52,7 @@ func (f *dbFile) BusyHandler(handler func() bool)      { vfsutil.WrapBusyHandler
 // SizeHint may make the file longer, which counts as a write.
 func (f *dbFile) SizeHint(size int64) error {
 	if err := f.writable(); err != nil {
-		return err
+		return tag(err)
 	}
 	f.db.wrote(syncqueue.DB, 1)
 	err := vfsutil.WrapSizeHint(f.File, size)

@@ -344,7 +344,7 @@ func TestMode(t *testing.T) {
 	require.ErrorContains(t, vfs.SetMode(t.Context(), 7), "Async or Sync")
 }
 
-// TestOffSyncsNothing, until somebody else has something to lose.
+// TestOffBesideFull: OFF syncs nothing, until somebody else has something to lose.
 func TestOffBesideFull(t *testing.T) {
 	rec := newRecorder()
 	path, conns := setup(t, rec, 2, nil, off)

@@ -31,6 +31,12 @@ func (v *asyncVFS) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFl
 		return v.openDB(name, flags)
 	case flags&sqlitevfs.OPEN_WAL != 0:
 		return v.openWAL(name, flags)
+	case flags&sqlitevfs.OPEN_MAIN_JOURNAL != 0 && flags&sqlitevfs.OPEN_CREATE != 0:
+		// H5: the database can't be written to, and a journal that can't be rolled back stops reads.
+		if f, ok := mainFile(name.DatabaseFile()); ok && f.db.failed() != nil {
+			return nil, flags, tag(f.db.failed())
+		}
+		return v.openBase(name, flags)
 	default:
 		return v.openBase(name, flags)
 	}
@@ -109,7 +115,7 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 	if db != nil && !db.rules.Has(rules.H2) {
 		// H2: the WAL stays until the database file is durable.
 		if err := db.failed(); err != nil {
-			return err
+			return tag(err)
 		}
 		if db.pending(syncqueue.DB) {
 			return sqlite3.IOERR_DELETE
@@ -127,7 +133,7 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 		return nil
 	}
 	if db != nil {
-		return db.fail("dir", err)
+		return tag(db.fail("dir", err))
 	}
 	return sqlitevfs.SystemError(err, sqlite3.IOERR_DIR_FSYNC)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dirty follows what the operating system was asked to do
+// brokenRules follows what the operating system was asked to do
 // and returns how each of the rules H1 to H4 is broken, in the order in which it was.
 //
 // It knows the disk's side only: what was written and is not yet synced.
@@ -177,7 +177,7 @@ func TestForeignWrites(t *testing.T) {
 	}
 }
 
-// TestCheckpointWithoutStart: the gate of H1 is at the write too.
+// TestWriteIsGated: the gate of H1 is at the write too.
 func TestWriteIsGated(t *testing.T) {
 	rec := newRecorder()
 	path := filepath.Join(t.TempDir(), "test.db")

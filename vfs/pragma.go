@@ -60,5 +60,5 @@ func (f *dbFile) pragmaError(err error) error {
 	if err != nil && err == f.context().Err() {
 		return sqlitevfs.SystemError(err, sqlite3.INTERRUPT)
 	}
-	return err
+	return tag(err)
 }

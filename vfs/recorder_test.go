@@ -160,12 +160,11 @@ func (f *recordedFile) Close() error {
 	return f.r.do(op{kind: "close", file: f.kind, own: f.own}, f.File.Close)
 }
 
-// register puts the VFS over a base for the time of a test and returns its name.
+// register puts the VFS over a base and returns its name.
 func register(t testing.TB, base sqlitevfs.VFS, opts ...vfs.Option) string {
 	name := "test-" + strings.NewReplacer("/", "-", "=", "-", " ", "-", "#", "-").Replace(t.Name())
 	require.NoError(t, vfs.Register(name, base, opts...))
-	t.Cleanup(func() { sqlitevfs.Unregister(name) })
-	return name
+	return name // connections need it until they are closed
 }
 
 func dsn(path, vfsName string, params ...string) string {
@@ -205,7 +204,7 @@ func query(t testing.TB, c *sqlite3.Conn, sql string) string {
 	return s.ColumnText(0)
 }
 
-// checkOpened opens the database with the stock VFS.
+// checkIntegrity opens the database with the stock VFS.
 func checkIntegrity(t testing.TB, path string) {
 	t.Helper()
 	db, err := driver.Open("file:" + filepath.ToSlash(path))

@@ -83,15 +83,16 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 	return db.result(w.err)
 }
 
-// result tags the error of a request for SQLite.
+// result returns the error of a request.
 func (db *database) result(err error) error {
 	if err == nil {
 		return nil
 	}
-	if failure := db.failure.Load(); failure != nil {
-		err = failure
+	if failure := db.failed(); failure != nil {
+		return failure
 	}
-	return ioerr(err)
+	// Only while a test has switched H5 off.
+	return &SyncError{Err: err, Database: db.name}
 }
 
 // do does a job, with db.mu released meanwhile, and answers those who waited for it.

@@ -49,7 +49,7 @@ func (w *walFile) Close() error {
 func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	// H5: after a failed sync no commit gets as far as to be seen by others.
 	if err := w.db.failed(); err != nil {
-		return 0, err
+		return 0, tag(err)
 	}
 	w.main.checkpointing = false
 	if !w.wrote {
@@ -58,12 +58,12 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	header := off == 0 && len(p) == walHeaderSize
 	if header {
 		if err := w.restart(); err != nil {
-			return 0, err
+			return 0, tag(err)
 		}
 	} else if w.newHeader {
 		// At synchronous=OFF SQLite asks for no sync of the header.
 		if err := w.syncHeader(); err != nil {
-			return 0, err
+			return 0, tag(err)
 		}
 	}
 	n, err := w.File.WriteAt(p, off)
@@ -109,11 +109,11 @@ func (w *walFile) syncHeader() error {
 // and for PRAGMA journal_size_limit.
 func (w *walFile) Truncate(size int64) error {
 	if err := w.db.failed(); err != nil {
-		return err
+		return tag(err)
 	}
 	// H2, as for a restart.
 	if err := w.main.syncDB(false); err != nil {
-		return err
+		return tag(err)
 	}
 	w.uncounted++
 	return w.File.Truncate(size)
@@ -125,11 +125,11 @@ func (w *walFile) Truncate(size int64) error {
 // and a checkpoint in CheckpointStart.
 func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
 	if err := w.db.failed(); err != nil {
-		return err
+		return tag(err)
 	}
 	w.db.noteFlags(flags)
 	if w.newHeader {
-		return w.syncHeader()
+		return tag(w.syncHeader())
 	}
 	w.count()
 	w.syncAsked = true

@@ -1,0 +1,42 @@
+# Both engines: go.mod takes go-sqlite3 as it is now, go.wazero.mod its last version on wazero.
+WAZERO := -tags wazero -modfile=go.wazero.mod
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-wazero test-clients lint cross cover fuzz bench
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: ## store the Go source tree three times and compare (ARGS=folder for other files)
+	@go run ./internal/demo $(ARGS)
+
+test: ## all tests, with the race detector
+	go test -race ./...
+
+test-wazero: ## the same tests on the engine on wazero
+	go test -race $(WAZERO) ./...
+
+test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its own
+	cd internal/clients && go vet ./... && go test -race ./...
+
+lint: ## gofmt, vet on both engines, staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	go vet ./...
+	go vet $(WAZERO) ./...
+	go run $(STATICCHECK) ./...
+
+cross: ## compile for other systems
+	GOOS=darwin GOARCH=arm64 go vet ./...
+	GOOS=windows GOARCH=amd64 go vet ./...
+	GOOS=linux GOARCH=arm64 go vet ./...
+	GOOS=freebsd GOARCH=amd64 go vet ./...
+
+cover: ## coverage of the VFS and its queue
+	go test -cover ./vfs ./internal/syncqueue
+
+fuzz: ## fuzz the queue (FUZZTIME=1m)
+	go test -fuzz FuzzQueue -fuzztime $(or $(FUZZTIME),1m) ./internal/syncqueue
+
+bench: ## commits per second beside the stock VFS (COUNT=1)
+	go test -run '^$$' -bench . -benchtime 2s -count $(or $(COUNT),1) ./bench

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxFileSize = 1 << 20
+	topWords    = 5
+)
+
+// goFolders are the parts of the Go toolchain's source that are read if no folder is named:
+// enough files to measure something, few enough to be done soon.
+var goFolders = []string{"encoding", "go", "net", "os", "syscall"}
+
+// source is the text files that are stored.
+type source struct {
+	fsys    fs.FS
+	folder  string // to name in errors
+	files   []string
+	bytes   int64
+	skipped int // binary, too large or unreadable
+}
+
+// errNotText says that a file is skipped.
+var errNotText = errors.New("not a text file of up to 1 MiB")
+
+// openFolder returns the folder to read, and which parts of it.
+func openFolder(ctx context.Context, name string) (folder string, parts []string, err error) {
+	if name == "" {
+		out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+		if ctx.Err() != nil {
+			return "", nil, ctx.Err()
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("can't find the Go source, name a folder instead: go env GOROOT: %w", err)
+		}
+		name, parts = filepath.Join(strings.TrimSpace(string(out)), "src"), goFolders
+	} else {
+		parts = []string{"."}
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", nil, fmt.Errorf("can't read the folder: %w", err)
+	}
+	if !info.IsDir() {
+		return "", nil, fmt.Errorf("%s is not a folder", name)
+	}
+	return name, parts, nil
+}
+
+// scan finds the text files. It reads each one, so all runs find them in the page cache:
+// the first run isn't slower for having to wait for the disk.
+func scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*source, error) {
+	src := &source{fsys: fsys, folder: folder}
+	for _, part := range parts {
+		err := fs.WalkDir(fsys, part, func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil && name == part:
+				return err
+			case err != nil:
+				src.skipped++
+				return nil
+			case !d.Type().IsRegular():
+				return nil
+			}
+			text, err := src.read(name)
+			if err != nil {
+				src.skipped++
+				return nil
+			}
+			src.files = append(src.files, name)
+			src.bytes += int64(len(text))
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("can't read folder %s: %w", folder, err)
+		}
+	}
+	if len(src.files) == 0 {
+		return nil, fmt.Errorf("folder %s has no text file (%d files skipped: binary, over 1 MiB or unreadable)",
+			folder, src.skipped)
+	}
+	return src, nil
+}
+
+// read returns the text of a file.
+func (src *source) read(name string) ([]byte, error) {
+	f, err := src.fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("folder %s: %w", src.folder, err)
+	}
+	defer f.Close()
+	// The size that the file system tells isn't relied on: the file may be growing.
+	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("folder %s: %w", src.folder, err)
+	}
+	if len(text) > maxFileSize || bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) {
+		return nil, fmt.Errorf("folder %s: %s: %w", src.folder, name, errNotText)
+	}
+	return text, nil
+}
+
+// analysis is the result of a task.
+type analysis struct {
+	Size   int         `json:"size"`
+	SHA256 string      `json:"sha256"`
+	Lines  int         `json:"lines"`
+	Words  []wordCount `json:"words"`
+}
+
+type wordCount struct {
+	Word  string `json:"word"`
+	Count int    `json:"count"`
+}
+
+func analyze(text []byte) analysis {
+	sum := sha256.Sum256(text)
+	lines := bytes.Count(text, []byte("\n"))
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		lines++ // the last line isn't ended
+	}
+	return analysis{
+		Size:   len(text),
+		SHA256: hex.EncodeToString(sum[:]),
+		Lines:  lines,
+		Words:  frequentWords(string(text)),
+	}
+}
+
+// frequentWords returns the most frequent words, in lower case.
+// Of equally frequent ones the first in the alphabet comes first, so that runs agree.
+func frequentWords(text string) []wordCount {
+	counts := map[string]int{}
+	for word := range strings.FieldsFuncSeq(text, isNoLetter) {
+		counts[strings.ToLower(word)]++
+	}
+	words := make([]wordCount, 0, len(counts))
+	for word, n := range counts {
+		words = append(words, wordCount{word, n})
+	}
+	slices.SortFunc(words, func(a, b wordCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Word, b.Word))
+	})
+	return words[:min(topWords, len(words))]
+}
+
+// A combining mark is part of its letter.
+func isNoLetter(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) }

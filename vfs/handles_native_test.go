@@ -1,0 +1,6 @@
+//go:build !wazero
+
+package vfs_test
+
+// handlesKept says why a connection that is dropped is never collected.
+const handlesKept = ""

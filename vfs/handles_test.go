@@ -1,0 +1,348 @@
+package vfs_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
+	"github.com/stretchr/testify/require"
+)
+
+// handlesDir returns a temporary directory by the name that SQLite knows it by.
+func handlesDir(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	return dir
+}
+
+// handlesListed counts the open databases of that name.
+func handlesListed(path string) (n int) {
+	for _, s := range vfs.AllStats() {
+		if s.Database == path {
+			n++
+		}
+	}
+	return n
+}
+
+// handlesSyncers counts the goroutines that sync.
+func handlesSyncers() int {
+	buf := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) {
+			return strings.Count(string(buf[:n]), "vfs.(*database).syncer(")
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+}
+
+func handlesSymlink(t testing.TB, target, link string) {
+	t.Helper()
+	if err := os.Symlink(target, link); err != nil {
+		if runtime.GOOS == "windows" {
+			t.Skip("no symbolic links: ", err)
+		}
+		require.NoError(t, err)
+	}
+}
+
+// TestManyPaths: two paths to one file share its state, also through two registered VFSes.
+func TestManyPaths(t *testing.T) {
+	dir := handlesDir(t)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o700))
+	path := filepath.Join(dir, "real", "test.db")
+	fileLink := filepath.Join(dir, "link.db")
+	handlesSymlink(t, path, fileLink)
+	handlesSymlink(t, filepath.Join(dir, "real"), filepath.Join(dir, "dir"))
+	dirLink := filepath.Join(dir, "dir", "test.db")
+
+	name := register(t, newRecorder())
+	first := open(t, path, name, wal, full, noAuto)
+	exec(t, first, "CREATE TABLE t(x)")
+	before := stats(t, path).Commits
+	paths := []string{path, fileLink, dirLink}
+	for _, p := range paths {
+		for _, v := range []string{name, "async"} {
+			exec(t, open(t, p, v, full, noAuto), "INSERT INTO t VALUES(1)")
+		}
+	}
+	for _, p := range paths {
+		s := stats(t, p)
+		require.Equal(t, path, s.Database, p)
+		require.Equal(t, before+6, s.Commits, p)
+		require.Equal(t, s.Commits, s.DurableCommits, p)
+	}
+	require.Equal(t, 1, handlesListed(path))
+	require.Zero(t, handlesListed(fileLink)+handlesListed(dirLink))
+	require.NoFileExists(t, fileLink+"-wal")
+	require.Equal(t, "6", query(t, first, "SELECT count(*) FROM t"))
+
+	// What is pending through one name is flushed through another.
+	lazy := open(t, dirLink, name, normal, noAuto, slow)
+	exec(t, lazy, "INSERT INTO t VALUES(1)")
+	exec(t, lazy, "INSERT INTO t VALUES(1)")
+	exec(t, lazy, "INSERT INTO t VALUES(1)")
+	require.NotZero(t, stats(t, path).PendingCommits)
+	require.NoError(t, vfs.WaitDurable(t.Context(), fileLink))
+	require.Zero(t, stats(t, path).PendingCommits)
+}
+
+// TestHardLink: the WAL's name follows the database's, so two hard links have two,
+// and each of them would overwrite the other's work.
+func TestHardLink(t *testing.T) {
+	dir := handlesDir(t)
+	path, link := filepath.Join(dir, "test.db"), filepath.Join(dir, "link.db")
+	name := register(t, newRecorder())
+	first := open(t, path, name, wal, full, noAuto)
+	exec(t, first, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+	if err := os.Link(path, link); err != nil {
+		t.Skip("no hard links: ", err)
+	}
+
+	for _, v := range []string{name, "async"} {
+		c := open(t, link, v)
+		for _, sql := range []string{"SELECT * FROM sqlite_schema", "INSERT INTO t VALUES(2)", "PRAGMA user_version=3"} {
+			err := c.Exec(sql)
+			require.ErrorIs(t, err, sqlite3.CANTOPEN)
+			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, link)
+		}
+		require.NoError(t, c.Close())
+	}
+	exec(t, first, "INSERT INTO t VALUES(3)")
+	require.Equal(t, "4", query(t, first, "SELECT sum(x) FROM t"))
+	require.NoError(t, first.Close())
+
+	// One after the other is fine.
+	c := open(t, link, name, full)
+	exec(t, c, "INSERT INTO t VALUES(4)")
+	err := open(t, path, name).Exec("SELECT * FROM sqlite_schema")
+	require.ErrorIs(t, err, sqlite3.CANTOPEN)
+	require.Equal(t, "8", query(t, c, "SELECT sum(x) FROM t"))
+	require.NoError(t, c.Close())
+	checkIntegrity(t, path)
+	checkIntegrity(t, link)
+}
+
+// handlesRemake opens a database, deletes its files, and makes another one under the same name.
+func handlesRemake(t *testing.T, rec *recorder, params ...string) (path string, before, after *sqlite3.Conn) {
+	if runtime.GOOS == "windows" {
+		t.Skip("an open file can't be deleted")
+	}
+	path = filepath.Join(handlesDir(t), "test.db")
+	name := register(t, rec)
+	params = append([]string{wal, noAuto, slow}, params...)
+	before = open(t, path, name, params...)
+	exec(t, before, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+	exec(t, before, "INSERT INTO t VALUES(1)")
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		require.NoError(t, os.Remove(path+suffix))
+	}
+	after = open(t, path, name, params...)
+	exec(t, after, "CREATE TABLE u(x); INSERT INTO u VALUES(2)")
+	return path, before, after
+}
+
+// TestMadeAgain: the name doesn't make the database.
+func TestMadeAgain(t *testing.T) {
+	path, before, after := handlesRemake(t, newRecorder(), normal)
+	require.Equal(t, 2, handlesListed(path))
+	require.Equal(t, uint64(2), stats(t, path).Commits) // of the new one
+	exec(t, before, "INSERT INTO t VALUES(1)")
+	require.Equal(t, uint64(2), stats(t, path).Commits)
+	exec(t, after, "INSERT INTO u VALUES(2)")
+	require.Equal(t, uint64(3), stats(t, path).Commits)
+	require.Equal(t, "3", query(t, before, "SELECT count(*) FROM t"))
+	require.Equal(t, "ok", query(t, before, "PRAGMA integrity_check"))
+
+	info, err := os.Stat(path + "-wal")
+	require.NoError(t, err)
+	require.NotZero(t, info.Size())
+	require.NoError(t, before.Close())
+	now, err := os.Stat(path + "-wal")
+	require.NoError(t, err, "closing the old database deleted the new one's WAL")
+	require.True(t, os.SameFile(info, now))
+	require.Equal(t, info.Size(), now.Size())
+	require.Equal(t, 1, handlesListed(path))
+
+	require.Equal(t, "2", query(t, open(t, path, "os"), "SELECT count(*) FROM u"))
+	exec(t, after, "INSERT INTO u VALUES(2)")
+	require.Equal(t, "3", query(t, after, "SELECT count(*) FROM u"))
+	require.NoError(t, after.Close())
+	checkIntegrity(t, path)
+	require.Equal(t, "3", query(t, open(t, path, "os"), "SELECT count(*) FROM u"))
+}
+
+// TestMadeAgainFails: the WAL of the new database stays until that one's file is durable (H2).
+func TestMadeAgainFails(t *testing.T) {
+	rec := newRecorder()
+	f := &failing{kind: "sync", file: "db", err: syscall.EIO}
+	rec.before = f.hook
+	// At OFF SQLite itself doesn't sync the database at close.
+	path, before, after := handlesRemake(t, rec, off)
+	require.NoError(t, vfs.Failure(path))
+	f.on.Store(true)
+	require.NoError(t, after.Close())
+	f.on.Store(false)
+	require.FileExists(t, path+"-wal", "the WAL was deleted, and the database isn't durable")
+	require.NoError(t, before.Close())
+}
+
+// TestAttach: attached databases have a state each.
+func TestAttach(t *testing.T) {
+	dir := handlesDir(t)
+	rec := newRecorder()
+	name := register(t, rec)
+	paths := []string{filepath.Join(dir, "main.db"), filepath.Join(dir, "aux.db"), filepath.Join(dir, "third.db")}
+	schemas := []string{"main", "aux", "third"}
+	c := open(t, paths[0], name, wal, full, noAuto, slow)
+	exec(t, c, "CREATE TABLE t(x)")
+	for i := 1; i < 3; i++ {
+		exec(t, c, "ATTACH '"+dsn(paths[i], name, slow)+"' AS "+schemas[i])
+		exec(t, c, "PRAGMA "+schemas[i]+".journal_mode=wal; PRAGMA "+schemas[i]+".synchronous=full;"+
+			"PRAGMA "+schemas[i]+".wal_autocheckpoint=0; CREATE TABLE "+schemas[i]+".t(x)")
+	}
+	for i, p := range paths {
+		var s vfs.Statistics
+		require.NoError(t, json.Unmarshal([]byte(query(t, c, "PRAGMA "+schemas[i]+".async_stats")), &s))
+		require.Equal(t, p, s.Database)
+		require.Equal(t, 1, handlesListed(p))
+	}
+	const all = "BEGIN; INSERT INTO main.t VALUES(1); INSERT INTO aux.t VALUES(1); INSERT INTO third.t VALUES(1); COMMIT"
+	commits := func() (n [3]uint64) {
+		for i, p := range paths {
+			n[i] = stats(t, p).Commits
+		}
+		return n
+	}
+
+	// A commit over all of them counts and is durable in each.
+	before := commits()
+	rec.take()
+	exec(t, c, all)
+	require.Equal(t, 3, count(rec.take(), "sync", "wal"))
+	for i, p := range paths {
+		s := stats(t, p)
+		require.Equal(t, before[i]+1, s.Commits, p)
+		require.Equal(t, s.Commits, s.DurableCommits, p)
+		require.Zero(t, s.PendingBytes, p)
+	}
+	// One in a single one leaves the others alone.
+	before = commits()
+	exec(t, c, "INSERT INTO aux.t VALUES(1)")
+	require.Equal(t, [3]uint64{before[0], before[1] + 1, before[2]}, commits())
+
+	// Each has its own level.
+	exec(t, c, "PRAGMA aux.synchronous=normal")
+	exec(t, c, all)
+	exec(t, c, all)
+	exec(t, c, all)
+	require.Zero(t, stats(t, paths[0]).PendingBytes)
+	require.Zero(t, stats(t, paths[2]).PendingBytes)
+	require.NotZero(t, stats(t, paths[1]).PendingCommits)
+	// Without a schema the PRAGMA is about the main database.
+	exec(t, c, "PRAGMA async_wait")
+	require.NotZero(t, stats(t, paths[1]).PendingCommits)
+	exec(t, c, "PRAGMA aux.async_wait")
+	require.Zero(t, stats(t, paths[1]).PendingBytes)
+	require.Equal(t, "5", query(t, c, "SELECT count(*) FROM aux.t"))
+
+	exec(t, c, "DETACH third")
+	require.Zero(t, handlesListed(paths[2]))
+	require.NoFileExists(t, paths[2]+"-wal")
+	require.NoError(t, c.Close())
+	for _, p := range paths {
+		require.Zero(t, handlesListed(p))
+		checkIntegrity(t, p)
+	}
+}
+
+// TestLastClose: closing the last connection makes what it did durable, and deletes the WAL.
+func TestLastClose(t *testing.T) {
+	rec := newRecorder()
+	path, conns := setup(t, rec, 2, nil, normal, slow)
+	for range 3 {
+		exec(t, conns[0], "INSERT INTO t VALUES(1)")
+	}
+	require.NotZero(t, stats(t, path).PendingCommits)
+	require.NoError(t, conns[0].Close())
+	require.NotZero(t, stats(t, path).PendingCommits) // that wasn't the last
+	require.FileExists(t, path+"-wal")
+	rec.take()
+	require.NoError(t, conns[1].Close())
+
+	var order []string
+	for _, o := range rec.take() {
+		order = append(order, o.kind+" "+o.file)
+	}
+	order = compactStrings(order)
+	require.Equal(t, []string{
+		"sync wal", "write db", "sync db", "close wal", "delete wal", "syncdir wal", "close db",
+	}, order)
+	require.NoFileExists(t, path+"-wal")
+	require.Zero(t, handlesListed(path))
+	require.ErrorIs(t, vfs.WaitDurable(t.Context(), path), vfs.ErrNotOpen)
+	checkIntegrity(t, path)
+	require.Equal(t, "3", query(t, open(t, path, "os"), "SELECT count(*) FROM t"))
+}
+
+// compactStrings leaves out what repeats the one before.
+func compactStrings(in []string) (out []string) {
+	for _, s := range in {
+		if len(out) == 0 || out[len(out)-1] != s {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// TestLastCloseBesideReader: where another process keeps SQLite from deleting the WAL,
+// the last close makes it durable all the same.
+func TestLastCloseBesideReader(t *testing.T) {
+	rec := newRecorder()
+	path, conns := setup(t, rec, 1, nil, normal, slow)
+	other := open(t, path, "os") // stands for the other process
+	require.Equal(t, "0", query(t, other, "SELECT count(*) FROM t"))
+	for range 3 {
+		exec(t, conns[0], "INSERT INTO t VALUES(1)")
+	}
+	require.NotZero(t, stats(t, path).PendingCommits)
+	rec.take()
+	require.NoError(t, conns[0].Close())
+	ops := rec.take()
+	require.Zero(t, count(ops, "delete", "wal"))
+	require.Equal(t, 1, count(ops, "sync", "wal"), ops)
+	require.Equal(t, "3", query(t, other, "SELECT count(*) FROM t"))
+}
+
+// TestPersistWAL: SQLITE_FCNTL_PERSIST_WAL keeps the WAL, durable.
+func TestPersistWAL(t *testing.T) {
+	path := filepath.Join(handlesDir(t), "test.db")
+	var synced atomic.Int32
+	require.NoError(t, vfs.Register(t.Name(), nil, vfs.OnSync(func(vfs.SyncEvent) { synced.Add(1) })))
+	c := open(t, path, t.Name(), wal, normal, noAuto, slow)
+	_, err := c.FileControl("main", sqlite3.FCNTL_PERSIST_WAL, true)
+	require.NoError(t, err)
+	exec(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+	exec(t, c, "INSERT INTO t VALUES(1)")
+	before := synced.Load()
+	require.NoError(t, c.Close())
+	require.Greater(t, synced.Load(), before)
+	require.FileExists(t, path+"-wal")
+	require.Zero(t, handlesListed(path))
+
+	c = open(t, path, t.Name(), normal)
+	require.Equal(t, "2", query(t, c, "SELECT count(*) FROM t"))
+	require.NoError(t, c.Close())
+	require.NoFileExists(t, path+"-wal")
+	checkIntegrity(t, path)
+}
