@@ -157,11 +157,12 @@ func ParseMode(s string) (Mode, error) {
 	return Async, &ParameterError{"async_mode", s, "async or sync"}
 }
 
-// WaitDurable returns once every commit made before to the database is durable.
+// WaitDurable returns once every commit made before to the database is durable,
+// by whichever connection or process.
 // The name is a path, not a URI.
 //
 // It returns [ErrNotOpen] if this process doesn't have the database open through this package,
-// the context's error, or the [*SyncError] that failed the database.
+// [ErrWALNotOpen] if it hasn't read it yet, the context's error, or the [*SyncError] that failed the database.
 func WaitDurable(ctx context.Context, name string) error {
 	db, err := find(name)
 	if err != nil {

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,11 +21,12 @@ const minInterval = 5 * time.Millisecond
 // database is the state of one database file,
 // shared by all the connections that this process has to it.
 type database struct {
-	vfs   *asyncVFS // that opened it first
-	name  string    // full path
-	id    identity
-	start time.Time // when the queue's time began
-	rules rules.Set // switched off by a test
+	vfs     *asyncVFS // that opened it first
+	name    string    // full path
+	walPath string
+	id      identity
+	start   time.Time // when the queue's time began
+	rules   rules.Set // switched off by a test
 
 	leases map[*lease]struct{} // one for each connection; +checklocks:registry.mu
 
@@ -55,16 +57,17 @@ type database struct {
 	writers writerQueue
 }
 
-func newDatabase(v *asyncVFS, id identity, name string) *database {
+func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 	db := &database{
-		vfs:    v,
-		name:   name,
-		id:     id,
-		start:  time.Now(),
-		rules:  rules.Disabled(v.VFS),
-		flags:  sqlitevfs.SYNC_NORMAL,
-		leases: map[*lease]struct{}{},
-		kick:   make(chan struct{}, 1),
+		vfs:     v,
+		name:    name.String(),
+		walPath: name.WAL(),
+		id:      id,
+		start:   time.Now(),
+		rules:   rules.Disabled(v.VFS),
+		flags:   sqlitevfs.SYNC_NORMAL,
+		leases:  map[*lease]struct{}{},
+		kick:    make(chan struct{}, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
 	db.mode.Store(registry.mode.Load())
@@ -96,10 +99,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	key := nameKey{v, name.String()}
 	if db.walRefs > 0 {
 		if !db.walID.same(id) {
-			// Two hard links of a database have two WALs, each of which overwrites the other's work.
-			// https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
-			return &ParameterError{"name", name.Database(),
-				"the name that this process opened the database by: " + db.name}
+			return db.otherName(name)
 		}
 		db.walRefs++
 		if !db.hasWAL(key) {
@@ -130,6 +130,28 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	db.mu.Unlock()
 	go db.syncer(db.stopped)
 	return nil
+}
+
+// checkWALName refuses a second hard link of a database whose WAL is open:
+// it has a WAL of its own, and each of the two overwrites what the other has brought over.
+//
+// https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
+func (db *database) checkWALName(name *sqlitevfs.Filename) error {
+	db.walMu.RLock()
+	defer db.walMu.RUnlock()
+	if db.walRefs == 0 || db.walID.info == nil {
+		return nil
+	}
+	info, err := os.Stat(name.WAL())
+	if err == nil && os.SameFile(info, db.walID.info) {
+		return nil
+	}
+	return db.otherName(name)
+}
+
+func (db *database) otherName(name *sqlitevfs.Filename) error {
+	return &ParameterError{"name", name.Database(),
+		"the name that this process opened the database by: " + db.name}
 }
 
 // closeWAL ends a handle's part in the WAL. The last one makes all of it durable.
@@ -173,7 +195,7 @@ func (db *database) hasWAL(name nameKey) bool {
 }
 
 // fail fails the database: a sync of its directory failed that no job was made for.
-func (db *database) fail(file string, err error) error {
+func (db *database) fail(file string, err error) {
 	db.mu.Lock()
 	failure := &SyncError{
 		Err: err, Database: db.name, File: file,
@@ -183,7 +205,6 @@ func (db *database) fail(file string, err error) error {
 	db.answer(db.queue.Fail(err))
 	db.mu.Unlock()
 	db.report(SyncEvent{Database: db.name, File: file, Err: failure})
-	return failure
 }
 
 // wrote counts bytes that were written.
@@ -259,7 +280,14 @@ func (db *database) waitDurable(ctx context.Context) error {
 	db.walMu.RLock()
 	defer db.walMu.RUnlock()
 	if db.walRefs == 0 {
-		return db.failed()
+		if err := db.failed(); err != nil {
+			return err
+		}
+		// It isn't in WAL mode, unless nobody has read it yet, or a VFS on top keeps the WAL to itself.
+		if exists, err := db.vfs.Access(db.walPath, sqlitevfs.ACCESS_EXISTS); exists || err != nil {
+			return ErrWALNotOpen
+		}
+		return nil
 	}
 	return interrupted(ctx, db.syncForeign(ctx, newWaiter()))
 }

@@ -24,7 +24,7 @@ type dbFile struct {
 	wal    *walFile      // the same connection's handle of the WAL
 	conn   *sqlite3.Conn // nil if SQLite doesn't tell
 	waiter *waiter
-	turn   chan struct{} // see writerQueue
+	turn   *turn
 	shm    sqlitevfs.SharedMemory
 	knobs  knobs
 	off    bool // PRAGMA synchronous=OFF
@@ -45,7 +45,7 @@ func newDBFile(l *lease, k knobs) *dbFile {
 		File:   l.file,
 		db:     l.db,
 		waiter: newWaiter(),
-		turn:   make(chan struct{}, 1),
+		turn:   newTurn(),
 		shm:    vfsutil.WrapSharedMemory(l.file),
 		knobs:  k,
 		lease:  l,
@@ -61,7 +61,7 @@ func (f *dbFile) Close() error {
 	}
 	f.closed = true
 	f.cleanup.Stop()
-	f.db.writers.committed(f)
+	f.db.writers.committed(f.turn)
 	return f.lease.end()
 }
 
@@ -177,7 +177,7 @@ func (f *dbFile) startCheckpoint() {
 
 // CommitPhaseTwo ends a commit. In WAL mode it is visible by now and the write lock is released.
 func (f *dbFile) CommitPhaseTwo() error {
-	f.db.writers.committed(f)
+	f.db.writers.committed(f.turn)
 	err := vfsutil.WrapCommitPhaseTwo(f.File)
 	if err != nil && err != error(sqlite3.NOTFOUND) {
 		return err

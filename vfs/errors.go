@@ -23,6 +23,11 @@ const ErrDurabilityUnknown = sqlite3.ExtendedErrorCode(sqlite3.INTERRUPT) | 0xAD
 // ErrNotOpen is returned when a database isn't open in this process through this package.
 var ErrNotOpen = errors.New("asyncvfs: database is not open")
 
+// ErrWALNotOpen is returned by a wait for durability if the database has a WAL
+// that this process doesn't have open through this package, and so can't sync:
+// no connection has read the database yet, or a VFS on top of this one keeps the WAL to itself.
+var ErrWALNotOpen = errors.New("asyncvfs: the database has a WAL that is not open in this process")
+
 // SyncError is the failure of a sync, after which the database is failed:
 // every commit, write to the database file and restart of the WAL returns
 // [sqlite3.IOERR_FSYNC] until all its connections in the process are closed.

@@ -2,11 +2,11 @@ package vfs_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -101,36 +101,59 @@ func TestManyPaths(t *testing.T) {
 func TestHardLink(t *testing.T) {
 	dir := handlesDir(t)
 	path, link := filepath.Join(dir, "test.db"), filepath.Join(dir, "link.db")
-	name := register(t, newRecorder())
-	first := open(t, path, name, wal, full, noAuto)
+	vfsName := register(t, newRecorder())
+	first := open(t, path, vfsName, wal, full, noAuto)
 	exec(t, first, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
 	if err := os.Link(path, link); err != nil {
 		t.Skip("no hard links: ", err)
 	}
 
-	for _, v := range []string{name, "async"} {
-		c := open(t, link, v)
+	refused := func(name string) {
+		t.Helper()
 		for _, sql := range []string{"SELECT * FROM sqlite_schema", "INSERT INTO t VALUES(2)", "PRAGMA user_version=3"} {
-			err := c.Exec(sql)
-			require.ErrorIs(t, err, sqlite3.CANTOPEN)
-			require.ErrorContains(t, err, path)
-			require.ErrorContains(t, err, link)
+			for _, v := range []string{vfsName, "async"} {
+				require.ErrorIs(t, handlesTry(name, v, sql), sqlite3.CANTOPEN)
+			}
 		}
-		require.NoError(t, c.Close())
 	}
+	refused(link)
 	exec(t, first, "INSERT INTO t VALUES(3)")
 	require.Equal(t, "4", query(t, first, "SELECT sum(x) FROM t"))
 	require.NoError(t, first.Close())
 
 	// One after the other is fine.
-	c := open(t, link, name, full)
+	c := open(t, link, vfsName, full)
 	exec(t, c, "INSERT INTO t VALUES(4)")
-	err := open(t, path, name).Exec("SELECT * FROM sqlite_schema")
-	require.ErrorIs(t, err, sqlite3.CANTOPEN)
+	refused(path)
 	require.Equal(t, "8", query(t, c, "SELECT sum(x) FROM t"))
 	require.NoError(t, c.Close())
 	checkIntegrity(t, path)
 	checkIntegrity(t, link)
+	require.Zero(t, handlesListed(path)+handlesListed(link))
+}
+
+// handlesTry opens a database, runs a statement, and returns what fails first.
+func handlesTry(path, vfsName, sql string) error {
+	c, err := sqlite3.Open(dsn(path, vfsName))
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Exec(sql), c.Close())
+}
+
+// TestHardLinkError: the error says what is wrong.
+func TestHardLinkError(t *testing.T) {
+	dir := handlesDir(t)
+	path, link := filepath.Join(dir, "test.db"), filepath.Join(dir, "link.db")
+	first := open(t, path, "async", wal)
+	exec(t, first, "CREATE TABLE t(x)")
+	if err := os.Link(path, link); err != nil {
+		t.Skip("no hard links: ", err)
+	}
+	err := handlesTry(link, "async", "SELECT * FROM t")
+	require.ErrorIs(t, err, sqlite3.CANTOPEN)
+	require.ErrorContains(t, err, link)
+	require.ErrorContains(t, err, path)
 }
 
 // handlesRemake opens a database, deletes its files, and makes another one under the same name.
@@ -264,85 +287,4 @@ func TestAttach(t *testing.T) {
 		require.Zero(t, handlesListed(p))
 		checkIntegrity(t, p)
 	}
-}
-
-// TestLastClose: closing the last connection makes what it did durable, and deletes the WAL.
-func TestLastClose(t *testing.T) {
-	rec := newRecorder()
-	path, conns := setup(t, rec, 2, nil, normal, slow)
-	for range 3 {
-		exec(t, conns[0], "INSERT INTO t VALUES(1)")
-	}
-	require.NotZero(t, stats(t, path).PendingCommits)
-	require.NoError(t, conns[0].Close())
-	require.NotZero(t, stats(t, path).PendingCommits) // that wasn't the last
-	require.FileExists(t, path+"-wal")
-	rec.take()
-	require.NoError(t, conns[1].Close())
-
-	var order []string
-	for _, o := range rec.take() {
-		order = append(order, o.kind+" "+o.file)
-	}
-	order = compactStrings(order)
-	require.Equal(t, []string{
-		"sync wal", "write db", "sync db", "close wal", "delete wal", "syncdir wal", "close db",
-	}, order)
-	require.NoFileExists(t, path+"-wal")
-	require.Zero(t, handlesListed(path))
-	require.ErrorIs(t, vfs.WaitDurable(t.Context(), path), vfs.ErrNotOpen)
-	checkIntegrity(t, path)
-	require.Equal(t, "3", query(t, open(t, path, "os"), "SELECT count(*) FROM t"))
-}
-
-// compactStrings leaves out what repeats the one before.
-func compactStrings(in []string) (out []string) {
-	for _, s := range in {
-		if len(out) == 0 || out[len(out)-1] != s {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// TestLastCloseBesideReader: where another process keeps SQLite from deleting the WAL,
-// the last close makes it durable all the same.
-func TestLastCloseBesideReader(t *testing.T) {
-	rec := newRecorder()
-	path, conns := setup(t, rec, 1, nil, normal, slow)
-	other := open(t, path, "os") // stands for the other process
-	require.Equal(t, "0", query(t, other, "SELECT count(*) FROM t"))
-	for range 3 {
-		exec(t, conns[0], "INSERT INTO t VALUES(1)")
-	}
-	require.NotZero(t, stats(t, path).PendingCommits)
-	rec.take()
-	require.NoError(t, conns[0].Close())
-	ops := rec.take()
-	require.Zero(t, count(ops, "delete", "wal"))
-	require.Equal(t, 1, count(ops, "sync", "wal"), ops)
-	require.Equal(t, "3", query(t, other, "SELECT count(*) FROM t"))
-}
-
-// TestPersistWAL: SQLITE_FCNTL_PERSIST_WAL keeps the WAL, durable.
-func TestPersistWAL(t *testing.T) {
-	path := filepath.Join(handlesDir(t), "test.db")
-	var synced atomic.Int32
-	require.NoError(t, vfs.Register(t.Name(), nil, vfs.OnSync(func(vfs.SyncEvent) { synced.Add(1) })))
-	c := open(t, path, t.Name(), wal, normal, noAuto, slow)
-	_, err := c.FileControl("main", sqlite3.FCNTL_PERSIST_WAL, true)
-	require.NoError(t, err)
-	exec(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
-	exec(t, c, "INSERT INTO t VALUES(1)")
-	before := synced.Load()
-	require.NoError(t, c.Close())
-	require.Greater(t, synced.Load(), before)
-	require.FileExists(t, path+"-wal")
-	require.Zero(t, handlesListed(path))
-
-	c = open(t, path, t.Name(), normal)
-	require.Equal(t, "2", query(t, c, "SELECT count(*) FROM t"))
-	require.NoError(t, c.Close())
-	require.NoFileExists(t, path+"-wal")
-	checkIntegrity(t, path)
 }

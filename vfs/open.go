@@ -56,10 +56,14 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 	if err != nil || flags&(sqlitevfs.OPEN_MEMORY|sqlitevfs.OPEN_DELETEONCLOSE) != 0 {
 		return file, flags, err
 	}
-	lease, err := acquire(v, file, name.String())
+	lease, err := acquire(v, file, name)
 	if err != nil {
 		file.Close()
 		return nil, flags, err
+	}
+	if err := lease.db.checkWALName(name); err != nil {
+		lease.end()
+		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
 	}
 	return newDBFile(lease, knobs), flags, nil
 }
@@ -111,9 +115,12 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 	if !strings.HasSuffix(name, "-wal") {
 		return v.VFS.Delete(name, syncDir)
 	}
-	db := v.ofWAL(name)
-	if db != nil && !db.rules.Has(rules.H2) {
+	dbs := v.ofWAL(name)
+	for _, db := range dbs {
 		// H2: the WAL stays until the database file is durable.
+		if db.rules.Has(rules.H2) {
+			continue
+		}
 		if err := db.failed(); err != nil {
 			return tag(err)
 		}
@@ -132,8 +139,8 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 	if err == nil {
 		return nil
 	}
-	if db != nil {
-		return tag(db.fail("dir", err))
+	for _, db := range dbs {
+		db.fail("dir", err)
 	}
 	return sqlitevfs.SystemError(err, sqlite3.IOERR_DIR_FSYNC)
 }

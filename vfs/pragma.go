@@ -39,7 +39,7 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 	case "experimental_pragma_20251114":
 		// https://sqlite.org/forum/forumpost/c4ca8e7f4a887aa4
 		if f.full {
-			f.db.writers.wait(f.context(), f)
+			f.db.writers.wait(f.context(), f.turn)
 		}
 	case "synchronous":
 		f.noteSynchronous(value)
@@ -49,6 +49,11 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 
 // wait returns once every commit made before is durable.
 func (f *dbFile) wait() error {
+	if f.wal == nil && f.conn != nil {
+		// Another process may have made commits, and SQLite opens the WAL when it reads.
+		// If it can't, waitDurable finds out.
+		f.conn.Exec("SELECT 1 FROM sqlite_schema LIMIT 1")
+	}
 	if f.wal != nil {
 		f.wal.count()
 	}

@@ -33,8 +33,8 @@ type lease struct {
 }
 
 // acquire returns a lease of the database, which ends with end.
-func acquire(v *asyncVFS, file sqlitevfs.File, name string) (*lease, error) {
-	id, err := v.identify(file, name)
+func acquire(v *asyncVFS, file sqlitevfs.File, name *sqlitevfs.Filename) (*lease, error) {
+	id, err := v.identify(file, name.String())
 	if err != nil {
 		return nil, sqlitevfs.SystemError(err, sqlite3.IOERR_FSTAT)
 	}
@@ -104,12 +104,10 @@ func find(name string) (*database, error) {
 	return nil, ErrNotOpen
 }
 
-// ofWAL returns the open database whose WAL has that name.
-func (v *asyncVFS) ofWAL(name string) *database {
-	for _, db := range databases() {
-		if db.hasWAL(nameKey{v, name}) {
-			return db
-		}
-	}
-	return nil
+// ofWAL returns the open databases whose WAL has, or had, that name.
+// There are several where a database was deleted while it was open, and made again.
+func (v *asyncVFS) ofWAL(name string) []*database {
+	return slices.DeleteFunc(databases(), func(db *database) bool {
+		return !db.hasWAL(nameKey{v, name})
+	})
 }

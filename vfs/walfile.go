@@ -53,7 +53,7 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	w.main.checkpointing = false
 	if !w.wrote {
-		w.db.writers.wrote(w.main)
+		w.db.writers.wrote(w.main.turn)
 	}
 	header := off == 0 && len(p) == walHeaderSize
 	if header {

@@ -23,32 +23,39 @@ const writerPatience = 5 * time.Millisecond
 // since that has written to the WAL and not committed yet.
 type writerQueue struct {
 	mu      sync.Mutex
-	writer  *dbFile   // known to have the write lock; +checklocks:mu
-	waiting []*dbFile // first in, first out; +checklocks:mu
+	writer  *turn   // known to have the write lock; +checklocks:mu
+	waiting []*turn // first in, first out; +checklocks:mu
 }
 
+// turn is a connection in the queue. It doesn't keep the connection from being collected.
+type turn struct {
+	come chan struct{}
+}
+
+func newTurn() *turn { return &turn{come: make(chan struct{}, 1)} }
+
 // wait waits while another connection has the write lock.
-func (q *writerQueue) wait(ctx context.Context, f *dbFile) {
+func (q *writerQueue) wait(ctx context.Context, t *turn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.writer == nil || q.writer == f {
+	if q.writer == nil || q.writer == t {
 		return
 	}
 	select {
-	case <-f.turn: // left over
+	case <-t.come: // left over
 	default:
 	}
-	q.waiting = append(q.waiting, f)
+	q.waiting = append(q.waiting, t)
 	q.mu.Unlock()
 	timer := time.NewTimer(writerPatience)
 	select {
-	case <-f.turn:
+	case <-t.come:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 	timer.Stop()
 	q.mu.Lock()
-	if i := slices.Index(q.waiting, f); i >= 0 {
+	if i := slices.Index(q.waiting, t); i >= 0 {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 		// That one may have rolled back.
 		q.writer = nil
@@ -56,22 +63,22 @@ func (q *writerQueue) wait(ctx context.Context, f *dbFile) {
 }
 
 // wrote is called when the connection has written to the WAL.
-func (q *writerQueue) wrote(f *dbFile) {
+func (q *writerQueue) wrote(t *turn) {
 	q.mu.Lock()
-	q.writer = f
+	q.writer = t
 	q.mu.Unlock()
 }
 
 // committed is called when the connection has released the write lock.
-func (q *writerQueue) committed(f *dbFile) {
+func (q *writerQueue) committed(t *turn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.writer == f {
+	if q.writer == t {
 		q.writer = nil
 	}
 	if q.writer == nil && len(q.waiting) > 0 {
 		select {
-		case q.waiting[0].turn <- struct{}{}:
+		case q.waiting[0].come <- struct{}{}:
 		default:
 		}
 		q.waiting = slices.Delete(q.waiting, 0, 1)

@@ -263,6 +263,7 @@ func (c *checker) started(job, want Job, group []*request) {
 // answers compares the answers of one event, after the model has done it.
 func (c *checker) answers(want []*request, got []Answer[int]) {
 	waiting := map[int]bool{}
+	lax := false
 	for _, r := range want {
 		waiting[r.id] = true
 	}
@@ -273,6 +274,10 @@ func (c *checker) answers(want []*request, got []Answer[int]) {
 			continue
 		}
 		r := c.m.requests[i]
+		if lax && r.urgent {
+			c.fail(errAnswers, "waiter %d is urgent and came after one that isn't", r.id)
+		}
+		lax = !r.urgent
 		switch {
 		case a.Err == nil && r.seq > c.m.safeTo(r.file):
 			c.fail(errLost, "waiter %d for %v %d, of which %d are safe", r.id, r.file, r.seq, c.m.safeTo(r.file))

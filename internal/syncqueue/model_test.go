@@ -145,7 +145,7 @@ func (m *model) group(file File) (group []*request) {
 }
 
 // next returns the requests that the next sync of the file is for, and when it is due.
-// Those of a later generation have to wait for it, whatever their deadlines (rule 1).
+// Those of a later generation have to wait for it (rule 1), so their deadlines count too.
 func (m *model) next(file File) (group []*request, due Time) {
 	if m.failed || m.files[file].running != nil {
 		return nil, 0
@@ -155,8 +155,11 @@ func (m *model) next(file File) (group []*request, due Time) {
 		return nil, 0
 	}
 	due = group[0].due
-	for _, r := range group {
-		due = min(due, r.due)
+	for _, r := range m.requests {
+		heldBack := file == WAL && m.barrier != nil && r.gen >= m.barrier.gen
+		if r.queued && r.file == file && !heldBack {
+			due = min(due, r.due)
+		}
 	}
 	return group, due
 }

@@ -16,8 +16,8 @@
 //     and no request of the next generation is served
 //     before the database sync that closes the last one.
 //  5. Clear: once a generation is closed its requests are answered and removed.
-//  6. Trigger: a request is served at once if its deadline has come,
-//     if the last sync is [Config.MinInterval] ago, or if enough bytes wait;
+//  6. Trigger: a request is served at once if its deadline has come, if enough bytes wait,
+//     or if none waits that it could join and the last sync is [Config.MinInterval] ago;
 //     else at its deadline.
 //  7. Backpressure: [Queue.Stall] says which sequence must be durable
 //     before a commit may return.
@@ -26,7 +26,6 @@
 package syncqueue
 
 import (
-	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -54,9 +53,6 @@ func (f File) String() string {
 	}
 	return "db"
 }
-
-// ErrRunning is returned by [Queue.Start] when a sync of the file is running.
-var ErrRunning = errors.New("syncqueue: a sync of this file is running")
 
 // Config holds what stays the same over the life of a [Queue].
 type Config struct {
@@ -217,9 +213,15 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 	if r.Limit != 0 && q.Pending(r.File) >= r.Limit {
 		e.due = min(e.due, now)
 	}
+	// Rule 1: what is before it has to be served by then too.
+	if !q.heldBack(r.File, e) {
+		for _, older := range f.queue {
+			older.due = min(older.due, e.due)
+		}
+	}
 
 	if r.File == DB && q.cfg.Disabled.Has(rules.ClearClosed) {
-		q.clear(q.files[WAL].written, nil)
+		q.clearLiterally()
 	}
 	return false, nil
 }
@@ -272,11 +274,15 @@ func (q *Queue[W]) head(file File) *entry[W] {
 	if q.failed != nil || f.running != nil || len(f.queue) == 0 {
 		return nil
 	}
-	e := f.queue[0]
-	if file == WAL && q.barrier != nil && e.gen >= q.barrier.gen {
-		return nil
+	if e := f.queue[0]; !q.heldBack(file, e) {
+		return e
 	}
-	return e
+	return nil
+}
+
+// heldBack is rule 4.
+func (q *Queue[W]) heldBack(file File, e *entry[W]) bool {
+	return file == WAL && q.barrier != nil && e.gen >= q.barrier.gen
 }
 
 // Due returns when the next sync of the file shall start.
@@ -299,23 +305,6 @@ func (q *Queue[W]) Next(file File, now Time) (Job, bool) {
 	return q.start(file, e), true
 }
 
-// Start hands out a sync of the file that nobody has asked for,
-// or that isn't due yet; requests that it covers join it.
-func (q *Queue[W]) Start(file File, now Time) (Job, error) {
-	f := &q.files[file]
-	if q.failed != nil {
-		return Job{}, q.failed
-	}
-	if f.running != nil {
-		return Job{}, ErrRunning
-	}
-	if e := q.head(file); e != nil {
-		f.queue = f.queue[1:]
-		return q.start(file, e), nil
-	}
-	return q.start(file, &entry[W]{gen: q.gen, deadline: now, due: now}), nil
-}
-
 func (q *Queue[W]) start(file File, e *entry[W]) Job {
 	f := &q.files[file]
 	// H6: the sync covers what was written before it starts.
@@ -323,7 +312,7 @@ func (q *Queue[W]) start(file File, e *entry[W]) Job {
 	f.running = e
 	q.counts.Syncs[file]++
 	if file == WAL {
-		q.window.start(f.job.Seq)
+		q.window.start()
 	}
 	return f.job
 }
@@ -335,7 +324,7 @@ func (q *Queue[W]) AnswerEarly(file File) []Answer[W] {
 	if e == nil {
 		return nil
 	}
-	out := answers(nil, e.waiters, nil, nil)
+	out := answers(e.waiters, nil)
 	e.waiters = nil
 	return out
 }
@@ -355,58 +344,79 @@ func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
 		q.counts.Failures++
 		if !q.cfg.Disabled.Has(rules.H5) {
 			// H5: the kernel may have dropped the bytes; no later sync can vouch for them.
-			q.failed = err
-			return q.answerAll(e)
+			return q.fail(err, e.waiters)
 		}
-		return answers(nil, e.waiters, nil, err)
+		return answers(e.waiters, err)
 	}
 
 	seq := f.job.Seq
 	if q.cfg.Disabled.Has(rules.H6) {
 		seq = f.written
 	}
-	return q.durable(file, seq, e, now)
+	return answers(append(e.waiters, q.advance(file, seq, now)...), nil)
 }
 
 // Fail fails the queue for good, as a sync that fails does.
 func (q *Queue[W]) Fail(err error) []Answer[W] {
+	return q.fail(err, nil)
+}
+
+// fail empties the queue and answers everybody with the first failure.
+func (q *Queue[W]) fail(err error, ws []waiting[W]) []Answer[W] {
 	if q.failed == nil {
 		q.failed = err
 	}
-	return q.answerAll(&entry[W]{})
+	for i := range q.files {
+		f := &q.files[i]
+		for _, e := range f.queue {
+			ws = append(ws, e.waiters...)
+		}
+		f.queue = nil
+		if f.running != nil {
+			// That sync may end well, but the database has failed.
+			ws = append(ws, f.running.waiters...)
+			f.running.waiters = nil
+		}
+	}
+	return answers(ws, q.failed)
 }
 
 // Synced records a sync of the file that was done without a job,
 // and that started when seq bytes were written.
 func (q *Queue[W]) Synced(file File, seq uint64, now Time) []Answer[W] {
-	return q.durable(file, seq, nil, now)
+	if q.failed != nil {
+		return nil // H5
+	}
+	return answers(q.advance(file, seq, now), nil)
 }
 
-// durable records that the file is durable up to seq.
-func (q *Queue[W]) durable(file File, seq uint64, done *entry[W], now Time) []Answer[W] {
+// advance records that the file is durable up to seq, and returns who waited for that.
+func (q *Queue[W]) advance(file File, seq uint64, now Time) (ws []waiting[W]) {
 	f := &q.files[file]
 	f.durable = max(f.durable, seq)
 	if file == WAL {
 		q.window.durable(seq, now)
 	}
-	var out []Answer[W]
-	if done != nil {
-		out = answers(out, done.waiters, nil, nil)
-	}
-	// Waiters of a merged request may ask for less than all of it.
 	for len(f.queue) > 0 && f.queue[0].seq <= f.durable {
-		out = answers(out, f.queue[0].waiters, nil, nil)
+		ws = append(ws, f.queue[0].waiters...)
 		f.queue = f.queue[1:]
 	}
+	// Waiters of a merged request may ask for less than all of it.
 	for _, e := range f.queue {
-		out = answers(out, e.waiters, func(w waiting[W]) bool { return w.seq <= f.durable }, nil)
-		e.waiters = remaining(e.waiters, f.durable)
+		e.waiters = slices.DeleteFunc(e.waiters, func(w waiting[W]) bool {
+			covered := w.seq <= f.durable
+			if covered {
+				ws = append(ws, w)
+			}
+			return covered
+		})
 	}
 	if b := q.barrier; b != nil && file == DB && f.durable >= b.dbTo {
+		// Rule 5: the generation is closed, its requests go.
 		q.barrier = nil
-		out = append(out, q.clear(b.walTo, &now)...)
+		ws = append(ws, q.advance(WAL, b.walTo, now)...)
 	}
-	return out
+	return ws
 }
 
 // Restart begins a new generation of the WAL: all of the last one is in the database file.
@@ -418,7 +428,7 @@ func (q *Queue[W]) Restart(now Time) []Answer[W] {
 		return nil
 	}
 	if q.files[DB].durable >= b.dbTo {
-		return q.clear(b.walTo, &now)
+		return answers(q.advance(WAL, b.walTo, now), nil)
 	}
 	if q.barrier != nil {
 		// Two generations closed by one database sync.
@@ -428,53 +438,22 @@ func (q *Queue[W]) Restart(now Time) []Answer[W] {
 	return nil
 }
 
-// clear answers and removes the requests for the WAL's bytes up to seq (rule 5).
-func (q *Queue[W]) clear(seq uint64, now *Time) []Answer[W] {
-	if now != nil {
-		return q.durable(WAL, seq, nil, *now)
-	}
-	// The literal rule of the patent: the queued requests go, whatever they asked for.
+// clearLiterally is rule 5 as CN112347107B words it, for a test:
+// the queued requests for the WAL go, whatever they asked for.
+func (q *Queue[W]) clearLiterally() {
 	f := &q.files[WAL]
 	f.queue = nil
-	f.durable = max(f.durable, seq)
-	return nil
+	f.durable = f.written
 }
 
-// answerAll empties the queue and answers everybody with the failure.
-func (q *Queue[W]) answerAll(done *entry[W]) []Answer[W] {
-	out := answers(nil, done.waiters, nil, q.failed)
-	for i := range q.files {
-		f := &q.files[i]
-		for _, e := range f.queue {
-			out = answers(out, e.waiters, nil, q.failed)
-		}
-		f.queue = nil
-		if f.running != nil {
-			// That sync may end well, but the database has failed.
-			out = answers(out, f.running.waiters, nil, q.failed)
-			f.running.waiters = nil
-		}
-	}
-	return out
-}
-
-func answers[W comparable](out []Answer[W], ws []waiting[W], only func(waiting[W]) bool, err error) []Answer[W] {
+// answers gives all the same answer, urgent ones first.
+func answers[W comparable](ws []waiting[W], err error) (out []Answer[W]) {
 	for _, urgent := range [...]bool{true, false} {
 		for _, w := range ws {
-			if w.urgent == urgent && (only == nil || only(w)) {
+			if w.urgent == urgent {
 				out = append(out, Answer[W]{w.waiter, err})
 			}
 		}
 	}
 	return out
-}
-
-func remaining[W comparable](ws []waiting[W], durable uint64) []waiting[W] {
-	rest := ws[:0]
-	for _, w := range ws {
-		if w.seq > durable {
-			rest = append(rest, w)
-		}
-	}
-	return rest
 }

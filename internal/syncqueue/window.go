@@ -24,20 +24,21 @@ func (q *Queue[W]) Counts() Counts { return q.counts }
 //	sync 2:                   [------]     covers c, d; e is in "after"
 type window struct {
 	during, after acks
-	coveredTo     uint64 // bytes that the running or the last sync covers
 	longest       time.Duration
 }
 
 type acks struct {
 	commits uint64
 	first   Time
+	to      uint64 // bytes that make all of them durable
 }
 
-func (a *acks) add(now Time) {
+func (a *acks) add(seq uint64, now Time) {
 	if a.commits == 0 {
 		a.first = now
 	}
 	a.commits++
+	a.to = max(a.to, seq)
 }
 
 // Acknowledged counts a commit whose bytes up to seq aren't all durable,
@@ -47,27 +48,24 @@ func (q *Queue[W]) Acknowledged(seq uint64, now Time) {
 	switch f := &q.files[WAL]; {
 	case seq <= f.durable:
 	case f.running != nil && seq <= f.job.Seq:
-		w.during.add(now)
+		w.during.add(seq, now)
 	default:
-		w.after.add(now)
+		w.after.add(seq, now)
 	}
 }
 
-func (w *window) start(seq uint64) {
+func (w *window) start() {
 	// A sync starts after everything that was acknowledged was written.
 	w.during, w.after = w.after, acks{}
-	w.coveredTo = seq
 }
 
 func (w *window) durable(seq uint64, now Time) {
-	if w.during.commits > 0 && seq >= w.coveredTo {
-		w.longest = max(w.longest, now-w.during.first)
-		w.during = acks{}
-	}
-	if w.after.commits > 0 && seq > w.coveredTo {
-		// The generation was closed.
-		w.longest = max(w.longest, now-w.after.first)
-		w.after = acks{}
+	// Where a set is covered in part it stays: rather too long a window than too short a one.
+	for _, a := range [...]*acks{&w.during, &w.after} {
+		if a.commits > 0 && seq >= a.to {
+			w.longest = max(w.longest, now-a.first)
+			*a = acks{}
+		}
 	}
 }
 
@@ -77,7 +75,7 @@ func (q *Queue[W]) Unsynced() (commits uint64, first Time) {
 	w := &q.window
 	commits = w.during.commits + w.after.commits
 	first = w.after.first
-	if w.during.commits > 0 {
+	if w.during.commits > 0 && (w.after.commits == 0 || w.during.first < first) {
 		first = w.during.first
 	}
 	return commits, first

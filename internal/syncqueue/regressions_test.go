@@ -7,11 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each test here shows a bug: a promise of the package's documentation that the queue breaks.
+// Each test here is of a bug that was found by other tests, and is named after what went wrong.
 
 // Answer: where several come at once, urgent ones come first.
 // Those of the running sync come before the urgent ones that wait behind it.
-func TestBugUrgentNotFirstAfterFailure(t *testing.T) {
+func TestUrgentNotFirstAfterFailure(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{})
 	q.Wrote(WAL, 1)
@@ -23,7 +23,7 @@ func TestBugUrgentNotFirstAfterFailure(t *testing.T) {
 }
 
 // The same where a sync of the database file closes a generation.
-func TestBugUrgentNotFirstAfterClear(t *testing.T) {
+func TestUrgentNotFirstAfterClear(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{})
 	q.Wrote(WAL, 1)
@@ -37,7 +37,7 @@ func TestBugUrgentNotFirstAfterClear(t *testing.T) {
 
 // A sync without a job, or the end of a generation, that covers only some of the commits
 // makes the window forget all of them.
-func TestBugWindowForgetsCommits(t *testing.T) {
+func TestWindowForgetsCommits(t *testing.T) {
 	t.Parallel()
 	t.Run("synced", func(t *testing.T) {
 		t.Parallel()
@@ -65,7 +65,7 @@ func TestBugWindowForgetsCommits(t *testing.T) {
 
 // Unsynced: when the first of them was acknowledged.
 // A commit that the running sync covers may be acknowledged after one that it doesn't.
-func TestBugUnsyncedFirst(t *testing.T) {
+func TestUnsyncedFirst(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{})
 	q.Wrote(WAL, 1)
@@ -80,7 +80,7 @@ func TestBugUnsyncedFirst(t *testing.T) {
 }
 
 // H5: no later sync can vouch for the bytes. Synced does, so that Pending says that nothing is.
-func TestBugSyncedAfterFailure(t *testing.T) {
+func TestSyncedAfterFailure(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{})
 	q.Wrote(DB, 1)
@@ -93,7 +93,7 @@ func TestBugSyncedAfterFailure(t *testing.T) {
 }
 
 // Rule 8: for good. Fail keeps the first error; a second sync that fails replaces it.
-func TestBugSecondFailureReplacesFirst(t *testing.T) {
+func TestSecondFailureReplacesFirst(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{})
 	for _, file := range files {
@@ -105,25 +105,9 @@ func TestBugSecondFailureReplacesFirst(t *testing.T) {
 	require.Equal(t, errDisk, q.Failed())
 }
 
-// Rule 4: no request of the next generation is served before the sync that closes the last one.
-// Start serves it.
-func TestBugStartPassesBarrier(t *testing.T) {
-	t.Parallel()
-	q := New[string](Config{})
-	q.Wrote(DB, 1)
-	q.Restart(0)
-	q.Wrote(WAL, 1)
-	ask(t, q, Request[string]{Waiter: "new", Seq: 1}, 0)
-	requireNotDue(t, q, WAL)
-	if job, err := q.Start(WAL, 0); err == nil {
-		require.Zero(t, job.Gen)
-		require.Empty(t, told(q.Done(WAL, nil, 1)))
-	}
-}
-
 // Request.Deadline: when the sync must start at the latest.
 // A request behind one of an earlier generation waits for the deadline of that.
-func TestBugDeadlineBehindOlderGeneration(t *testing.T) {
+func TestDeadlineBehindOlderGeneration(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{MinInterval: 1000})
 	_, err := q.Start(DB, 0)

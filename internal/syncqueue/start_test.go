@@ -1,0 +1,23 @@
+package syncqueue
+
+import "errors"
+
+// ErrRunning is returned by [Queue.Start] when a sync of the file is running.
+var ErrRunning = errors.New("syncqueue: a sync of this file is running")
+
+// Start hands out a sync of the file that nobody has asked for, or that isn't due yet,
+// so that a test needn't bring about what makes it due.
+func (q *Queue[W]) Start(file File, now Time) (Job, error) {
+	f := &q.files[file]
+	if q.failed != nil {
+		return Job{}, q.failed
+	}
+	if f.running != nil {
+		return Job{}, ErrRunning
+	}
+	if e := q.head(file); e != nil {
+		f.queue = f.queue[1:]
+		return q.start(file, e), nil
+	}
+	return q.start(file, &entry[W]{gen: q.gen, deadline: now, due: now}), nil
+}
