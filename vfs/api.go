@@ -99,9 +99,8 @@ func init() {
 // It returns an error if the name or an option isn't allowed.
 //
 // A base VFS may implement [DirSyncer], and its files [FileIdentity].
-// A VFS that is put over this one must forward
-// SQLITE_FCNTL_COMMIT_PHASETWO and SQLITE_FCNTL_CKPT_START, and implement FileUnwrap;
-// else this one does every sync when SQLite asks for it.
+// Put this one over others, such as go-sqlite3's encrypting ones, not under them:
+// under another VFS it does every sync when SQLite asks for it, as if it weren't there.
 //
 // https://sqlite.org/c3ref/vfs_find.html
 func Register(name string, base sqlitevfs.VFS, opts ...Option) error {

@@ -2,6 +2,8 @@ package vfs
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -34,13 +36,14 @@ type database struct {
 	failure atomic.Pointer[SyncError]
 	mode    atomic.Uint32
 
-	// walMu is held while the WAL is opened and closed, which does I/O,
-	// and read-locked by who has no handle of the WAL and needs it to stay open.
-	// It is taken before mu.
-	walMu   sync.RWMutex
-	walRefs int // handles of the WAL that SQLite has; +checklocks:walMu
-	walID   identity
-	stopped chan struct{} // closed when the syncer has ended
+	// walMu is held while the WAL is opened and closed, which does I/O. It is taken before mu.
+	// walInUse is read-locked by who has no handle of the WAL and needs it to stay open;
+	// it is taken while walMu is held, and may be kept longer.
+	walMu    sync.Mutex
+	walInUse sync.RWMutex
+	walRefs  int // handles of the WAL that SQLite has; +checklocks:walMu
+	walID    identity
+	stopped  chan struct{} // closed when the syncer has ended
 
 	mu       sync.Mutex
 	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
@@ -137,16 +140,20 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 //
 // https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
 func (db *database) checkWALName(name *sqlitevfs.Filename) error {
-	db.walMu.RLock()
-	defer db.walMu.RUnlock()
+	db.walMu.Lock()
+	defer db.walMu.Unlock()
 	if db.walRefs == 0 || db.walID.info == nil {
 		return nil
 	}
-	info, err := os.Stat(name.WAL())
-	if err == nil && os.SameFile(info, db.walID.info) {
+	// Where names aren't the operating system's, openWAL finds out.
+	if info, err := os.Stat(name.String()); err != nil || !os.SameFile(info, db.id.info) {
 		return nil
 	}
-	return db.otherName(name)
+	info, err := os.Stat(name.WAL())
+	if err == nil && !os.SameFile(info, db.walID.info) || errors.Is(err, fs.ErrNotExist) {
+		return db.otherName(name)
+	}
+	return nil
 }
 
 func (db *database) otherName(name *sqlitevfs.Filename) error {
@@ -155,7 +162,7 @@ func (db *database) otherName(name *sqlitevfs.Filename) error {
 }
 
 // closeWAL ends a handle's part in the WAL. The last one makes all of it durable.
-// main is the connection's handle of the database file, nil if it was dropped.
+// main is the connection's handle of the database file.
 func (db *database) closeWAL(main *dbFile) {
 	db.walMu.Lock()
 	defer db.walMu.Unlock()
@@ -169,10 +176,11 @@ func (db *database) closeWAL(main *dbFile) {
 	if db.pending(syncqueue.WAL) {
 		db.syncWAL(context.Background(), newWaiter(), db.written(syncqueue.WAL))
 	}
-	if main != nil {
-		main.syncDB(false) // H2: the WAL may be deleted next
-	}
+	main.syncDB(false) // H2: the WAL may be deleted next
 
+	// Those who use it wait for a sync that is under way, or that the syncer does.
+	db.walInUse.Lock()
+	defer db.walInUse.Unlock()
 	db.mu.Lock()
 	db.stop = true
 	db.wakeSyncer()
@@ -226,14 +234,30 @@ func (db *database) pending(file syncqueue.File) bool {
 	return db.queue.Pending(file) > 0
 }
 
-// commits counts a commit that wrote n bytes of WAL that weren't counted before.
-// It returns the sequence that makes the commit durable.
-func (db *database) commits(n int) uint64 {
+// commits counts bytes of WAL that weren't counted before and, if it is one, a commit.
+// It returns the sequence that makes the commit durable, and the number of commits so far.
+func (db *database) commits(bytes int, commit bool) (seq, n uint64) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	db.queue.Wrote(syncqueue.WAL, n)
-	db.tally.commits++
-	return db.queue.Written(syncqueue.WAL)
+	db.queue.Wrote(syncqueue.WAL, bytes)
+	if commit {
+		db.tally.commits++
+	}
+	return db.queue.Written(syncqueue.WAL), db.tally.commits
+}
+
+// durable notes that the first n commits are durable.
+func (db *database) durable(n uint64) {
+	db.mu.Lock()
+	db.tally.durable = max(db.tally.durable, n)
+	db.mu.Unlock()
+}
+
+// cancelled counts a commit that was cancelled while it waited.
+func (db *database) cancelled() {
+	db.mu.Lock()
+	db.tally.cancelled++
+	db.mu.Unlock()
 }
 
 // noteFlags keeps the strictest kind of sync that SQLite asked for.
@@ -275,11 +299,22 @@ func (db *database) syncForeign(ctx context.Context, w *waiter) error {
 	return db.syncWAL(ctx, w, seq)
 }
 
+// useWAL keeps the WAL open until done is called, if it is open.
+func (db *database) useWAL() (done func(), open bool) {
+	db.walMu.Lock()
+	defer db.walMu.Unlock()
+	if db.walRefs == 0 {
+		return func() {}, false
+	}
+	db.walInUse.RLock()
+	return db.walInUse.RUnlock, true
+}
+
 // waitDurable returns once every commit made before is durable, by whichever process.
 func (db *database) waitDurable(ctx context.Context) error {
-	db.walMu.RLock()
-	defer db.walMu.RUnlock()
-	if db.walRefs == 0 {
+	done, open := db.useWAL()
+	defer done()
+	if !open {
 		if err := db.failed(); err != nil {
 			return err
 		}
@@ -294,9 +329,9 @@ func (db *database) waitDurable(ctx context.Context) error {
 
 // flush makes the WAL durable if this process has written to it.
 func (db *database) flush(ctx context.Context) error {
-	db.walMu.RLock()
-	defer db.walMu.RUnlock()
-	if db.walRefs == 0 || !db.pending(syncqueue.WAL) {
+	done, open := db.useWAL()
+	defer done()
+	if !open || !db.pending(syncqueue.WAL) {
 		return db.failed()
 	}
 	return interrupted(ctx, db.syncWAL(ctx, newWaiter(), db.written(syncqueue.WAL)))

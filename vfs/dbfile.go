@@ -36,8 +36,10 @@ type dbFile struct {
 
 	// H1: checkpointing is set from the sync of the WAL at the start of a checkpoint on,
 	// and checkpointErr is what came of it.
+	// checkpointOff is set in a checkpoint at synchronous=OFF.
 	checkpointing bool
 	checkpointErr error
+	checkpointOff bool
 }
 
 func newDBFile(l *lease, k knobs) *dbFile {
@@ -85,6 +87,11 @@ func (f *dbFile) Truncate(size int64) error {
 	f.db.wrote(syncqueue.DB, 1)
 	err := f.File.Truncate(size)
 	f.db.wrote(syncqueue.DB, 1)
+	if err == nil && f.wal != nil && f.checkpointOff {
+		// H2: the whole WAL has been brought over, and SQLite says so next,
+		// to other processes too. At synchronous=OFF it asks for no sync before it does.
+		return tag(f.syncDB(true))
+	}
 	return err
 }
 
@@ -163,6 +170,8 @@ func (f *dbFile) startCheckpoint() {
 		return
 	}
 	f.checkpointing = true
+	// But for OFF, SQLite has just asked for a sync of the WAL.
+	f.checkpointOff = !f.wal.syncAsked
 	f.wal.syncAsked = false
 	f.wal.count()
 	f.db.mu.Lock()
@@ -185,7 +194,34 @@ func (f *dbFile) CommitPhaseTwo() error {
 	if f.wal == nil || !f.wal.wrote {
 		return err
 	}
-	return tag(f.wal.commit())
+	if err := f.wal.commit(); err != nil {
+		f.settleOthers()
+		return tag(err)
+	}
+	return nil
+}
+
+// settleOthers takes up the commits of the connection's other databases.
+// Each database of a transaction is made visible, and then SQLite calls CommitPhaseTwo for each,
+// but no more once one of them has failed.
+func (f *dbFile) settleOthers() {
+	if f.conn == nil {
+		return
+	}
+	for i := 0; ; i++ {
+		schema := f.conn.DBName(i)
+		if schema == "" {
+			return
+		}
+		file, err := f.conn.FileControl(schema, sqlite3.FCNTL_FILE_POINTER)
+		if err != nil {
+			continue
+		}
+		file2, _ := file.(sqlitevfs.File)
+		if other, ok := mainFile(file2); ok && other != f && other.wal != nil && other.wal.wrote {
+			other.wal.settle()
+		}
+	}
 }
 
 // context returns the context of the statement that runs.
@@ -221,8 +257,12 @@ func (f *dbFile) noteSynchronous(value string) {
 // isOff reads a level as SQLite does: what it doesn't know is NORMAL.
 func isOff(value string) bool {
 	if value != "" && '0' <= value[0] && value[0] <= '9' {
-		digits := value[:len(value)-len(strings.TrimLeft(value, "0123456789"))]
-		n, err := strconv.ParseUint(digits, 10, 31)
+		base, digits := 10, "0123456789"
+		if len(value) > 2 && (value[1] == 'x' || value[1] == 'X') {
+			value, base, digits = value[2:], 16, "0123456789abcdefABCDEF"
+		}
+		value = value[:len(value)-len(strings.TrimLeft(value, digits))]
+		n, err := strconv.ParseUint(value, base, 31)
 		return err != nil || (n+1)&7 <= 1
 	}
 	switch strings.ToLower(value) {

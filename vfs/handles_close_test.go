@@ -10,22 +10,44 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// handlesHold makes three commits at NORMAL: one whose sync is held, and two that it doesn't cover.
+func handlesHold(t *testing.T, h *heldSyncs, path string, c *sqlite3.Conn) {
+	t.Helper()
+	before := stats(t, path).Commits
+	h.hold.Store(true)
+	t.Cleanup(func() {
+		// Only where the test failed before it let go, so that closing doesn't hang.
+		h.hold.Store(false)
+		select {
+		case h.release <- nil:
+		default:
+		}
+	})
+	exec(t, c, "INSERT INTO t VALUES(1)")
+	go vfs.WaitDurable(t.Context(), path)
+	<-h.started
+	exec(t, c, "INSERT INTO t VALUES(1)")
+	exec(t, c, "INSERT INTO t VALUES(1)")
+	require.Equal(t, before+3, stats(t, path).Commits)
+}
+
 // TestLastClose: closing the last connection makes what it did durable, and deletes the WAL.
 func TestLastClose(t *testing.T) {
-	rec := newRecorder()
-	path, conns := setup(t, rec, 2, nil, normal, slow)
-	for range 3 {
-		exec(t, conns[0], "INSERT INTO t VALUES(1)")
-	}
-	require.NotZero(t, stats(t, path).PendingCommits)
+	h := newHeldSyncs()
+	path, conns := setup(t, h.recorder, 2, nil, normal, slow)
+	handlesHold(t, h, path, conns[0])
 	require.NoError(t, conns[0].Close())
-	require.NotZero(t, stats(t, path).PendingCommits) // that wasn't the last
+	require.Equal(t, uint64(3), stats(t, path).PendingCommits) // that was not the last
 	require.FileExists(t, path+"-wal")
-	rec.take()
+	h.take()
+	h.hold.Store(false)
+	h.release <- nil
 	require.NoError(t, conns[1].Close())
 
+	ops := h.take()
+	require.Equal(t, 2, count(ops, "sync", "wal"))
 	var order []string
-	for _, o := range rec.take() {
+	for _, o := range ops {
 		order = append(order, o.kind+" "+o.file)
 	}
 	order = compactStrings(order)
@@ -52,19 +74,18 @@ func compactStrings(in []string) (out []string) {
 // TestLastCloseBesideReader: where another process keeps SQLite from deleting the WAL,
 // the last close makes it durable all the same.
 func TestLastCloseBesideReader(t *testing.T) {
-	rec := newRecorder()
-	path, conns := setup(t, rec, 1, nil, normal, slow)
+	h := newHeldSyncs()
+	path, conns := setup(t, h.recorder, 1, nil, normal, slow)
 	other := open(t, path, "os") // stands for the other process
 	require.Equal(t, "0", query(t, other, "SELECT count(*) FROM t"))
-	for range 3 {
-		exec(t, conns[0], "INSERT INTO t VALUES(1)")
-	}
-	require.NotZero(t, stats(t, path).PendingCommits)
-	rec.take()
+	handlesHold(t, h, path, conns[0])
+	h.take()
+	h.hold.Store(false)
+	h.release <- nil
 	require.NoError(t, conns[0].Close())
-	ops := rec.take()
+	ops := h.take()
 	require.Zero(t, count(ops, "delete", "wal"))
-	require.Equal(t, 1, count(ops, "sync", "wal"), ops)
+	require.Equal(t, 2, count(ops, "sync", "wal"), ops)
 	require.Equal(t, "3", query(t, other, "SELECT count(*) FROM t"))
 }
 

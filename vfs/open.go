@@ -75,7 +75,7 @@ func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 	}
 	main, ok := mainFile(name.DatabaseFile())
 	if !ok {
-		// Nobody would tell us of commits and checkpoints: sync as SQLite asks.
+		// Every sync is done when SQLite asks for it.
 		return file, out, nil
 	}
 	if err := main.db.openWAL(v, name, file, flags); err != nil {
@@ -87,24 +87,17 @@ func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 	return main.wal, out, nil
 }
 
-// mainFile finds our handle of the database in a file that may wrap it.
-// It is false if what wraps it keeps commits or checkpoints to itself.
+// mainFile finds our handle of the database in the file that SQLite has.
+// It is false if another VFS lies between: that may keep commits or checkpoints to itself,
+// or write in other units than SQLite does, so that the WAL's header isn't known when it is written.
 func mainFile(file sqlitevfs.File) (*dbFile, bool) {
-	for own := true; file != nil; own = false {
-		if f, ok := file.(*dbFile); ok {
-			return f, true
-		}
-		_, commits := file.(sqlitevfs.FileCommitPhaseTwo)
-		_, checkpoints := file.(sqlitevfs.FileCheckpoint)
-		// The outermost is go-sqlite3's own, for its checksums. It forwards what it doesn't implement.
-		if !own && !(commits && checkpoints) {
-			return nil, false
-		}
-		u, ok := file.(sqlitevfs.FileUnwrap)
-		if !ok {
-			return nil, false
-		}
-		file = u.Unwrap()
+	if f, ok := file.(*dbFile); ok {
+		return f, true
+	}
+	// The outermost is go-sqlite3's own, for its checksums.
+	if u, ok := file.(sqlitevfs.FileUnwrap); ok {
+		f, ok := u.Unwrap().(*dbFile)
+		return f, ok
 	}
 	return nil, false
 }

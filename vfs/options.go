@@ -67,7 +67,8 @@ func Logger(l *slog.Logger) Option {
 // OnSync sets a function that is called after each sync,
 // by the goroutine that did it, with no lock held.
 // The commits that wait for the sync are answered before it is called.
-// It must not wait for another sync: not call [Flush], [WaitDurable] or [SetMode].
+// It must not wait for another sync, nor use the database: not call [Flush], [WaitDurable] or [SetMode].
+// Where several VFSes are registered, it is called for the databases that were first opened through its own.
 func OnSync(f func(SyncEvent)) Option {
 	return func(c *config) { c.onSync = f }
 }
@@ -78,9 +79,9 @@ type SyncEvent struct {
 	Err error
 	// Database is the full path of the database.
 	Database string
-	// File says what was synced: "wal" or "db".
+	// File says what was synced: "wal", "db", or, after a delete, "dir".
 	File string
-	// Bytes is the number of bytes, written by this process, that it made durable.
+	// Bytes is the number of bytes, written by this process, that it made durable, give or take one.
 	Bytes uint64
 	// Duration is how long it took.
 	Duration time.Duration

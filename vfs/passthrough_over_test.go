@@ -55,15 +55,16 @@ func passthroughOver(t *testing.T, rec *recorder, wrap func(overFile) sqlitevfs.
 var passthroughWraps = []struct {
 	name string
 	wrap func(overFile) sqlitevfs.File
-	own  bool // our syncer does the syncs
 }{
-	{"nothing", func(f overFile) sqlitevfs.File { return f }, false},
-	{"unwrap", func(f overFile) sqlitevfs.File { return overUnwrapped{f} }, false},
-	{"commits", func(f overFile) sqlitevfs.File { return overCommits{overUnwrapped{f}} }, false},
-	{"all", func(f overFile) sqlitevfs.File { return overAll{overCommits{overUnwrapped{f}}} }, true},
+	{"nothing", func(f overFile) sqlitevfs.File { return f }},
+	{"unwrap", func(f overFile) sqlitevfs.File { return overUnwrapped{f} }},
+	{"commits", func(f overFile) sqlitevfs.File { return overCommits{overUnwrapped{f}} }},
+	{"all", func(f overFile) sqlitevfs.File { return overAll{overCommits{overUnwrapped{f}}} }},
 }
 
-// TestWrapped: below a VFS that keeps commits or checkpoints to itself, ours syncs when SQLite asks.
+// TestWrapped: below another VFS ours syncs when SQLite asks, however much that forwards.
+// It may write in other units than SQLite, as the encrypting ones do,
+// and then the WAL's header can't be told from a frame.
 func TestWrapped(t *testing.T) {
 	for _, tt := range passthroughWraps {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,9 +77,9 @@ func TestWrapped(t *testing.T) {
 				require.Equal(t, 1, count(ops, "sync", "wal"))
 				last := ops[len(ops)-1]
 				require.Equal(t, "sync wal", last.kind+" "+last.file)
-				require.Equal(t, tt.own, last.own)
+				require.False(t, last.own)
 			}
-			require.Equal(t, tt.own, stats(t, path).Commits == commits+5)
+			require.Equal(t, commits, stats(t, path).Commits)
 			for _, level := range []string{"full", "normal"} {
 				exec(t, c, "PRAGMA synchronous="+level)
 				for range 3 {
@@ -105,10 +106,7 @@ func TestWrappedWait(t *testing.T) {
 			exec(t, c, "INSERT INTO t VALUES(1)")
 			exec(t, c, "INSERT INTO t VALUES(1)")
 			rec.take()
-			// An error would do.
-			if err := vfs.WaitDurable(t.Context(), path); err == nil {
-				require.Equal(t, 1, count(rec.take(), "sync", "wal"))
-			}
+			require.ErrorIs(t, vfs.WaitDurable(t.Context(), path), vfs.ErrWALNotOpen)
 		})
 	}
 }

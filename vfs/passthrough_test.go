@@ -171,7 +171,12 @@ func TestReadOnly(t *testing.T) {
 		r.rows = query(t, ro, "SELECT count(*) FROM t")
 		require.ErrorIs(t, ro.Exec("INSERT INTO t VALUES(3)"), sqlite3.READONLY)
 		if vfsName != "os" {
-			require.Equal(t, "ok", query(t, ro, "PRAGMA async_wait"))
+			if param == "mode=ro" {
+				require.Equal(t, "ok", query(t, ro, "PRAGMA async_wait"))
+			} else {
+				// It doesn't look at the WAL.
+				require.ErrorContains(t, ro.Exec("PRAGMA async_wait"), vfs.ErrWALNotOpen.Error())
+			}
 			require.Zero(t, stats(t, path).Commits)
 		}
 		require.NoError(t, ro.Close())

@@ -71,7 +71,7 @@ func (l *lease) end() error {
 // abandon ends the lease of a connection that was dropped without being closed.
 func (l *lease) abandon() {
 	if l.wal != nil {
-		l.db.closeWAL(nil)
+		l.db.closeWAL(&dbFile{File: l.file, db: l.db, waiter: newWaiter()})
 		l.wal.Close()
 	}
 	l.end()

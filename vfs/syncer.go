@@ -76,7 +76,6 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 		db.mu.Lock()
 		if !w.done && ctx.Err() != nil {
 			db.queue.Cancel(w)
-			db.tally.cancelled++
 			return ErrDurabilityUnknown
 		}
 	}
@@ -105,25 +104,25 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		// Switched off by a test: whoever waits is answered before the sync.
 		db.answer(db.queue.AnswerEarly(job.File))
 	}
-	db.mu.Unlock()
 
 	start := time.Now()
 	synced := job.File.String()
 	var err error
-	if job.File == syncqueue.DB {
-		err = syncDB()
-	} else {
-		// The syncer's own handle: one that SQLite uses isn't ours to sync.
-		err = own.Sync(flags)
-	}
-	if err == nil && newWAL {
-		// H4: the entry of a new WAL is durable before a commit in it is.
-		synced = "dir"
-		err = names[0].vfs.syncDir(names[0].name)
-	}
+	db.unlocked(func() {
+		if job.File == syncqueue.DB {
+			err = syncDB()
+		} else {
+			// The syncer's own handle: one that SQLite uses isn't ours to sync.
+			err = own.Sync(flags)
+		}
+		if err == nil && newWAL {
+			// H4: the entry of a new WAL is durable before a commit in it is.
+			synced = "dir"
+			err = names[0].vfs.syncDir(names[0].name)
+		}
+	})
 	took := time.Since(start)
 
-	db.mu.Lock()
 	event := SyncEvent{Database: db.name, File: job.File.String(), Bytes: job.Bytes, Duration: took}
 	var failure *SyncError
 	if err == nil {
@@ -145,10 +144,16 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	db.tally.took(took)
 	db.answer(db.queue.Done(job.File, err, db.now()))
 	if failure != nil || db.vfs.onSync != nil {
-		db.mu.Unlock()
-		db.report(event)
-		db.mu.Lock()
+		db.unlocked(func() { db.report(event) })
 	}
+}
+
+// unlocked calls f with db.mu released.
+// +checklocks:db.mu
+func (db *database) unlocked(f func()) {
+	db.mu.Unlock()
+	defer db.mu.Lock() // also in a panic: others are deferred that unlock it
+	f()
 }
 
 // report tells the log and the callback of a sync that ended.
@@ -249,14 +254,7 @@ func (db *database) syncer(stopped chan<- struct{}) {
 func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq uint64) error {
 	db.mu.Lock()
 	now := db.now()
-	answered, err := db.queue.Request(syncqueue.Request[*waiter]{
-		File:     syncqueue.WAL,
-		Seq:      seq,
-		Deadline: now + k.maxDelay,
-		// At half of what may be lost, so that commits go on while the sync runs.
-		Limit: k.maxPending / 2,
-	}, now)
-	if answered {
+	if answered, err := db.request(seq, k); answered {
 		defer db.mu.Unlock()
 		return db.result(err)
 	}
@@ -283,4 +281,17 @@ func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq ui
 	db.arm()
 	db.mu.Unlock()
 	return nil
+}
+
+// request asks for a sync of the WAL that nobody waits for.
+// +checklocks:db.mu
+func (db *database) request(seq uint64, k knobs) (answered bool, err error) {
+	now := db.now()
+	return db.queue.Request(syncqueue.Request[*waiter]{
+		File:     syncqueue.WAL,
+		Seq:      seq,
+		Deadline: now + k.maxDelay,
+		// At half of what may be lost, so that commits go on while the sync runs.
+		Limit: k.maxPending / 2,
+	}, now)
 }

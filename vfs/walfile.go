@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
@@ -12,6 +13,9 @@ import (
 //
 // https://sqlite.org/fileformat.html#the_wal_header
 const walHeaderSize = 32
+
+// frameHeaderSize is the size of a frame's header, which is written by itself.
+const frameHeaderSize = 24
 
 // walFile is a connection's handle of the WAL.
 // Only the goroutine that uses the connection uses it.
@@ -27,6 +31,9 @@ type walFile struct {
 	uncounted int
 	// wrote is set from a write to the end of the commit.
 	wrote bool
+	// commitFrame is set from the write of a transaction's last frame to the end of the commit.
+	// It is for the statistics only.
+	commitFrame bool
 	// syncAsked is set once SQLite has asked for a sync: if a commit follows, it is at FULL.
 	// A later write doesn't clear it: where the last frame is padded to a sector,
 	// part of the padding is written after the sync.
@@ -66,11 +73,19 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 			return 0, tag(err)
 		}
 	}
+	// Of the size of the database, other than zero: this is the last frame of a transaction.
+	// https://sqlite.org/fileformat.html#wal_frame_header
+	if len(p) == frameHeaderSize && !header && binary.BigEndian.Uint32(p[4:]) != 0 {
+		w.commitFrame = true
+	}
 	n, err := w.File.WriteAt(p, off)
 	// A write that fails may have written something all the same.
 	w.uncounted += len(p)
 	w.wrote = true
 	w.newHeader = w.newHeader || header
+	if err != nil {
+		w.main.settleOthers()
+	}
 	return n, err
 }
 
@@ -128,6 +143,7 @@ func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
 		return tag(err)
 	}
 	w.db.noteFlags(flags)
+	w.main.off = false // it would not have asked
 	if w.newHeader {
 		return tag(w.syncHeader())
 	}
@@ -150,18 +166,41 @@ func (w *walFile) commit() error {
 	db, f := w.db, w.main
 	full := w.syncAsked
 	f.full = full
-	seq := db.commits(w.uncounted)
-	w.uncounted, w.wrote, w.syncAsked = 0, false, false
+	seq, n := w.published()
 
 	if err := db.failed(); err != nil {
 		return err
 	}
+	var err error
 	switch {
 	case full || Mode(db.mode.Load()) == Sync:
-		return db.syncWAL(f.context(), f.waiter, seq)
-	case f.off:
-		return nil
-	default:
-		return db.commitNormal(f.context(), f.waiter, f.knobs, seq)
+		if err = db.syncWAL(f.context(), f.waiter, seq); err == nil {
+			db.durable(n)
+		}
+	case !f.off:
+		err = db.commitNormal(f.context(), f.waiter, f.knobs, seq)
 	}
+	if err == error(ErrDurabilityUnknown) {
+		db.cancelled()
+	}
+	return err
+}
+
+// settle ends a commit of which SQLite won't speak any more, as at NORMAL, but without a wait.
+func (w *walFile) settle() {
+	w.db.writers.committed(w.main.turn)
+	seq, _ := w.published()
+	if !w.main.off {
+		w.db.mu.Lock()
+		w.db.request(seq, w.main.knobs)
+		w.db.arm()
+		w.db.mu.Unlock()
+	}
+}
+
+// published counts what was written. It returns the sequence that makes the commit durable, and its number.
+func (w *walFile) published() (seq, n uint64) {
+	seq, n = w.db.commits(w.uncounted, w.commitFrame)
+	w.uncounted, w.wrote, w.syncAsked, w.commitFrame = 0, false, false, false
+	return seq, n
 }
