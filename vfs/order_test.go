@@ -254,3 +254,13 @@ func TestPadding(t *testing.T) {
 		require.Equal(t, "sync", ops[len(ops)-1].kind, ops)
 	}
 }
+
+// TestSyncIsReal: when SQLite asks for the database file to be durable, another process may have written it.
+func TestSyncIsReal(t *testing.T) {
+	rec := newRecorder()
+	_, conns := setup(t, rec, 1, nil, full)
+	f, err := conns[0].FileControl("main", sqlite3.FCNTL_FILE_POINTER)
+	require.NoError(t, err)
+	require.NoError(t, f.(sqlitevfs.File).Sync(sqlitevfs.SYNC_NORMAL))
+	require.Equal(t, 1, count(rec.take(), "sync", "db"))
+}
