@@ -1,6 +1,7 @@
 package vfs_test
 
 import (
+	"errors"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -10,47 +11,40 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// handlesHold makes three commits at NORMAL: one whose sync is held, and two that it doesn't cover.
-func handlesHold(t *testing.T, h *heldSyncs, path string, c *sqlite3.Conn) {
+// handlesPending makes two commits at NORMAL on a connection, which stay pending:
+// they come while the sync of a commit at FULL, on another connection, is held.
+func handlesPending(t *testing.T, h *heldSyncs, path string, normal, full *sqlite3.Conn) {
 	t.Helper()
-	before := stats(t, path).Commits
+	exec(t, full, "PRAGMA synchronous=full")
 	h.hold.Store(true)
-	t.Cleanup(func() {
-		// Only where the test failed before it let go, so that closing doesn't hang.
-		h.hold.Store(false)
-		select {
-		case h.release <- nil:
-		default:
-		}
-	})
-	exec(t, c, "INSERT INTO t VALUES(1)")
-	go vfs.WaitDurable(t.Context(), path)
+	done := commits(t, []*sqlite3.Conn{full})
 	<-h.started
-	exec(t, c, "INSERT INTO t VALUES(1)")
-	exec(t, c, "INSERT INTO t VALUES(1)")
-	require.Equal(t, before+3, stats(t, path).Commits)
+	err := errors.Join(normal.Exec("INSERT INTO t VALUES(1)"), normal.Exec("INSERT INTO t VALUES(1)"))
+	h.hold.Store(false)
+	h.release <- nil
+	require.NoError(t, errors.Join(err, <-done))
+	require.Equal(t, uint64(2), stats(t, path).PendingCommits)
 }
 
 // TestLastClose: closing the last connection makes what it did durable, and deletes the WAL.
 func TestLastClose(t *testing.T) {
 	h := newHeldSyncs()
-	path, conns := setup(t, h.recorder, 2, nil, normal, slow)
-	handlesHold(t, h, path, conns[0])
+	path, conns := setup(t, h.recorder, 3, nil, normal, slow)
+	handlesPending(t, h, path, conns[0], conns[1])
 	require.NoError(t, conns[0].Close())
-	require.Equal(t, uint64(3), stats(t, path).PendingCommits) // that was not the last
+	require.NoError(t, conns[1].Close())
+	require.Equal(t, uint64(2), stats(t, path).PendingCommits) // neither was the last
 	require.FileExists(t, path+"-wal")
 	h.take()
-	h.hold.Store(false)
-	h.release <- nil
-	require.NoError(t, conns[1].Close())
+	require.NoError(t, conns[2].Close())
 
 	ops := h.take()
-	require.Equal(t, 2, count(ops, "sync", "wal"))
+	require.Equal(t, 1, count(ops, "sync", "wal"))
 	var order []string
 	for _, o := range ops {
 		order = append(order, o.kind+" "+o.file)
 	}
-	order = compactStrings(order)
+	order = handlesCompact(order)
 	require.Equal(t, []string{
 		"sync wal", "write db", "truncate db", "sync db", "close wal", "delete wal", "syncdir wal", "close db",
 	}, order)
@@ -61,8 +55,8 @@ func TestLastClose(t *testing.T) {
 	require.Equal(t, "3", query(t, open(t, path, "os"), "SELECT count(*) FROM t"))
 }
 
-// compactStrings leaves out what repeats the one before.
-func compactStrings(in []string) (out []string) {
+// handlesCompact leaves out what repeats the one before.
+func handlesCompact(in []string) (out []string) {
 	for _, s := range in {
 		if len(out) == 0 || out[len(out)-1] != s {
 			out = append(out, s)
@@ -75,17 +69,17 @@ func compactStrings(in []string) (out []string) {
 // the last close makes it durable all the same.
 func TestLastCloseBesideReader(t *testing.T) {
 	h := newHeldSyncs()
-	path, conns := setup(t, h.recorder, 1, nil, normal, slow)
+	path, conns := setup(t, h.recorder, 2, nil, normal, slow)
 	other := open(t, path, "os") // stands for the other process
 	require.Equal(t, "0", query(t, other, "SELECT count(*) FROM t"))
-	handlesHold(t, h, path, conns[0])
+	handlesPending(t, h, path, conns[0], conns[1])
+	require.NoError(t, conns[1].Close())
+	require.Equal(t, uint64(2), stats(t, path).PendingCommits)
 	h.take()
-	h.hold.Store(false)
-	h.release <- nil
 	require.NoError(t, conns[0].Close())
 	ops := h.take()
 	require.Zero(t, count(ops, "delete", "wal"))
-	require.Equal(t, 2, count(ops, "sync", "wal"), ops)
+	require.Equal(t, 1, count(ops, "sync", "wal"), ops)
 	require.Equal(t, "3", query(t, other, "SELECT count(*) FROM t"))
 }
 
