@@ -10,17 +10,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkInserts measures commits of one row each, side by side.
-// Compare the setups within one run: the disk and the machine differ from run to run.
-func BenchmarkInserts(b *testing.B) {
+// disk is the real one or a slower one, with the names of the VFSes on it.
+type disk struct{ name, stock, async string }
+
+var (
+	real   = disk{"real", "", "async"}
+	slower = disk{"sync+1ms", "slow", "slow-async"}
+)
+
+func register(b *testing.B) {
 	slow := SlowSync{sqlitevfs.Find(""), time.Millisecond}
 	sqlitevfs.Register("slow", slow)
 	require.NoError(b, vfs.Register("slow-async", slow))
+}
 
-	for _, disk := range []struct{ name, stock, async string }{
-		{"real", "", "async"},
-		{"sync+1ms", "slow", "slow-async"},
-	} {
+// BenchmarkInserts measures commits of one row each, side by side.
+// Compare the setups within one run: the disk and the machine differ from run to run.
+func BenchmarkInserts(b *testing.B) {
+	register(b)
+	for _, disk := range []disk{real, slower} {
 		for _, connections := range []int{1, 8, 64} {
 			for _, s := range []Setup{
 				{"stock-full", disk.stock, "full"},

@@ -39,7 +39,7 @@
 //
 // An unknown value is an error at open (a [*ParameterError]), before any file is made.
 //
-//   - max_delay: how long after COMMIT a commit at NORMAL is synced at the latest,
+//   - max_delay: how long after COMMIT the sync of a commit at NORMAL starts at the latest,
 //     a Go duration from 1ms to 1m. Default 50ms. See [MaxDelay].
 //   - max_pending: how much of the WAL may be lost at NORMAL, in bytes, or with KiB or MiB,
 //     from 4KiB to 1024MiB. Default 8MiB. See [MaxPending].

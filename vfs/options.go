@@ -41,7 +41,8 @@ type knobs struct {
 	maxPending uint64
 }
 
-// MaxDelay sets how long after its COMMIT a commit at synchronous=NORMAL is synced at the latest.
+// MaxDelay sets how long after its COMMIT the sync of a commit at synchronous=NORMAL starts at the latest.
+// It is due after three quarters of it.
 // The URI parameter max_delay overrides it.
 // From 1ms to 1m, default [DefaultMaxDelay].
 //

@@ -288,9 +288,11 @@ func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq ui
 func (db *database) request(seq uint64, k knobs) (answered bool, err error) {
 	now := db.now()
 	return db.queue.Request(syncqueue.Request[*waiter]{
-		File:     syncqueue.WAL,
-		Seq:      seq,
-		Deadline: now + k.maxDelay,
+		File: syncqueue.WAL,
+		Seq:  seq,
+		// The last quarter is for the scheduler: where goroutines use all processors,
+		// one that is woken may wait for tens of milliseconds.
+		Deadline: now + k.maxDelay - k.maxDelay/4,
 		// At half of what may be lost, so that commits go on while the sync runs.
 		Limit: k.maxPending / 2,
 	}, now)
