@@ -246,13 +246,6 @@ func (db *database) commits(bytes int, commit bool) (seq, n uint64) {
 	return db.queue.Written(syncqueue.WAL), db.tally.commits
 }
 
-// durable notes that the first n commits are durable.
-func (db *database) durable(n uint64) {
-	db.mu.Lock()
-	db.tally.durable = max(db.tally.durable, n)
-	db.mu.Unlock()
-}
-
 // cancelled counts a commit that was cancelled while it waited.
 func (db *database) cancelled() {
 	db.mu.Lock()

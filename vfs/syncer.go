@@ -18,6 +18,8 @@ type waiter struct {
 	err   error         // +checklocks:database.mu
 	done  bool          // +checklocks:database.mu
 	leads bool          // it may do the sync itself; +checklocks:database.mu
+
+	commit uint64 // number of the commit that waits, or 0; the waiter's own
 }
 
 func newWaiter() *waiter { return &waiter{wake: make(chan struct{}, 1)} }
@@ -44,9 +46,16 @@ func (db *database) syncWAL(ctx context.Context, w *waiter, seq uint64) error {
 
 // await makes the request, due now, and waits for its answer.
 // A sync of the database file is done by syncDB; that of the WAL is the same for all.
-func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*waiter], syncDB func() error) error {
+func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*waiter], syncDB func() error) (err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	defer func() {
+		// Those before it are durable too.
+		if err == nil {
+			db.tally.durable = max(db.tally.durable, w.commit)
+		}
+		w.commit = 0
+	}()
 
 	w.done, w.err = false, nil
 	w.leads = ctx.Done() == nil

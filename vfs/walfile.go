@@ -174,9 +174,8 @@ func (w *walFile) commit() error {
 	var err error
 	switch {
 	case full || Mode(db.mode.Load()) == Sync:
-		if err = db.syncWAL(f.context(), f.waiter, seq); err == nil {
-			db.durable(n)
-		}
+		f.waiter.commit = n
+		err = db.syncWAL(f.context(), f.waiter, seq)
 	case !f.off:
 		err = db.commitNormal(f.context(), f.waiter, f.knobs, seq)
 	}

@@ -9,7 +9,7 @@ import (
 
 // writerPatience is how long a connection waits in a [writerQueue]
 // before it tries for the write lock all the same.
-const writerPatience = time.Millisecond
+const writerPatience = 2 * time.Millisecond
 
 // writerQueue lets the connections of this process that commit at FULL
 // wait for the write lock, and wakes them in turn when it is released.
