@@ -32,8 +32,8 @@ cross: ## compile for other systems
 	GOOS=linux GOARCH=arm64 go vet ./...
 	GOOS=freebsd GOARCH=amd64 go vet ./...
 
-cover: ## coverage of the VFS and its queue
-	go test -cover ./vfs ./internal/syncqueue
+cover: ## coverage of the VFS and its queue, which must be 90 % or more
+	go test -cover ./vfs ./internal/syncqueue | tee /dev/stderr | awk '/coverage:/ { sub("%", "", $$5); if ($$5 + 0 < 90) low = 1 } END { exit low }'
 
 fuzz: ## fuzz the queue (FUZZTIME=1m)
 	go test -fuzz FuzzQueue -fuzztime $(or $(FUZZTIME),1m) ./internal/syncqueue
