@@ -25,7 +25,7 @@ const minInterval = 5 * time.Millisecond
 type database struct {
 	vfs     *asyncVFS // that opened it first
 	name    string    // full path
-	walPath string
+	walPath string    // full path of its WAL
 	id      identity
 	start   time.Time // when the queue's time began
 	rules   rules.Set // switched off by a test

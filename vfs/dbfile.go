@@ -204,6 +204,9 @@ func (f *dbFile) CommitPhaseTwo() error {
 // settleOthers takes up the commits of the connection's other databases.
 // Each database of a transaction is made visible, and then SQLite calls CommitPhaseTwo for each,
 // but no more once one of them has failed.
+//
+// It may be called within a transaction that goes on: a commit always writes a frame,
+// which sets again what settle resets.
 func (f *dbFile) settleOthers() {
 	if f.conn == nil {
 		return
@@ -213,12 +216,12 @@ func (f *dbFile) settleOthers() {
 		if schema == "" {
 			return
 		}
-		file, err := f.conn.FileControl(schema, sqlite3.FCNTL_FILE_POINTER)
+		pointer, err := f.conn.FileControl(schema, sqlite3.FCNTL_FILE_POINTER)
 		if err != nil {
 			continue
 		}
-		file2, _ := file.(sqlitevfs.File)
-		if other, ok := mainFile(file2); ok && other != f && other.wal != nil && other.wal.wrote {
+		file, _ := pointer.(sqlitevfs.File)
+		if other, ok := mainFile(file); ok && other != f && other.wal != nil && other.wal.wrote {
 			other.wal.settle()
 		}
 	}
