@@ -37,10 +37,10 @@ type database struct {
 	mode    atomic.Uint32
 
 	// walMu is held while the WAL is opened and closed, which does I/O. It is taken before mu.
-	// walInUse is read-locked by who has no handle of the WAL and needs it to stay open;
-	// it is taken while walMu is held, and may be kept longer.
-	walMu    sync.Mutex
-	walInUse sync.RWMutex
+	// walInUse counts those who have no handle of the WAL and need it to stay open;
+	// it is added to while walMu is held.
+	walMu    ioMutex
+	walInUse sync.WaitGroup
 	walRefs  int // handles of the WAL that SQLite has; +checklocks:walMu
 	walID    identity
 	stopped  chan struct{} // closed when the syncer has ended
@@ -71,11 +71,19 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		flags:   sqlitevfs.SYNC_NORMAL,
 		leases:  map[*lease]struct{}{},
 		kick:    make(chan struct{}, 1),
+		walMu:   make(ioMutex, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
 	db.mode.Store(registry.mode.Load())
 	return db
 }
+
+// ioMutex is a mutex that is held during I/O.
+// Unlike with [sync.Mutex], time goes on in a synctest bubble while goroutines wait for it.
+type ioMutex chan struct{}
+
+func (m ioMutex) Lock()   { m <- struct{}{} }
+func (m ioMutex) Unlock() { <-m }
 
 func (db *database) now() syncqueue.Time { return time.Since(db.start) }
 
@@ -179,8 +187,7 @@ func (db *database) closeWAL(main *dbFile) {
 	main.syncDB(false) // H2: the WAL may be deleted next
 
 	// Those who use it wait for a sync that is under way, or that the syncer does.
-	db.walInUse.Lock()
-	defer db.walInUse.Unlock()
+	db.walInUse.Wait()
 	db.mu.Lock()
 	db.stop = true
 	db.wakeSyncer()
@@ -299,8 +306,8 @@ func (db *database) useWAL() (done func(), open bool) {
 	if db.walRefs == 0 {
 		return func() {}, false
 	}
-	db.walInUse.RLock()
-	return db.walInUse.RUnlock, true
+	db.walInUse.Add(1)
+	return db.walInUse.Done, true
 }
 
 // waitDurable returns once every commit made before is durable, by whichever process.

@@ -6,6 +6,8 @@
 // which needs the type [Set] of this internal package.
 package rules
 
+import "strings"
+
 // Set is a set of safety rules.
 type Set uint32
 
@@ -50,3 +52,21 @@ func Disabled(v any) Set {
 
 // Has reports whether s holds all the rules of r.
 func (s Set) Has(r Set) bool { return s&r == r }
+
+var names = [...]string{
+	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed",
+}
+
+// String returns the names of the rules of s, joined by "+", or "none".
+func (s Set) String() string {
+	if s == 0 {
+		return "none"
+	}
+	var of []string
+	for i, name := range names {
+		if s.Has(1 << i) {
+			of = append(of, name)
+		}
+	}
+	return strings.Join(of, "+")
+}

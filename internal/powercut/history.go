@@ -1,0 +1,179 @@
+package powercut
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"slices"
+	"time"
+)
+
+// Level is what PRAGMA synchronous is set to.
+type Level string
+
+// The levels.
+const (
+	Off    Level = "off"
+	Normal Level = "normal"
+	Full   Level = "full"
+	Extra  Level = "extra"
+)
+
+// row is what a row holds, as a hash; 0 is that there is none.
+type row uint64
+
+func hashRow(k int64, v []byte) row {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(k))
+	return row(maphash.Bytes(hashSeed, append(b[:], v...)) | 1)
+}
+
+// digest is a hash of a set of rows: the sum of those of its rows.
+type digest uint64
+
+func (r row) at(id int64) digest {
+	if r == 0 {
+		return 0
+	}
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(id))
+	binary.LittleEndian.PutUint64(b[8:], uint64(r))
+	return digest(maphash.Bytes(hashSeed, b[:]))
+}
+
+// txn is a transaction on one database. It knows the one before it, so that all of them make a tree:
+// where a commit fails, and nobody can say whether it is there, two may follow the same one.
+type txn struct {
+	id      int64
+	before  *txn
+	depth   int
+	changes map[int64]row
+	digest  digest
+	modes   []string // the journal modes that the database had after it
+
+	worker     int
+	writer     any // its connection
+	begun      int // place in the trace where it began
+	committed  int // and where it was to be committed, or -1
+	acked      int // and where that returned without an error, or -1
+	ackedAt    time.Duration
+	maxDelay   time.Duration
+	maxPending int
+	walBytes   int // that it wrote
+}
+
+// isAfter reports whether t is u or comes after it.
+func (t *txn) isAfter(u *txn) bool {
+	for t != nil && t.depth > u.depth {
+		t = t.before
+	}
+	return t == u
+}
+
+// promise is that a transaction, and all before it, is durable from some event on.
+type promise struct {
+	from int
+	txn  *txn
+	why  string
+}
+
+// history is what happened to one database.
+type history struct {
+	db       string
+	txns     map[int64]*txn
+	rows     map[int64]row // after head
+	head     *txn          // the last that is known to be committed
+	ours     *txn          // the last of those through this project's VFS
+	bounded  []*txn        // acknowledged at NORMAL, in order
+	promises []promise
+	open     int  // connections through this project's VFS
+	sync     bool // async_mode=sync is in force
+}
+
+// mode returns the journal mode that the database has now.
+func (h *history) mode() string { return h.head.modes[len(h.head.modes)-1] }
+
+// wal reports whether the transaction was committed in WAL mode.
+func (t *txn) wal() bool { return t.modes[0] == "wal" }
+
+func newHistory(db, mode string) *history {
+	// Before the database has its tables there is nothing.
+	none := &txn{id: -1, depth: -1, modes: []string{"delete", "wal"}}
+	root := &txn{before: none, modes: []string{mode}}
+	return &history{
+		db: db, head: root, ours: root,
+		txns: map[int64]*txn{-1: none, 0: root}, rows: map[int64]row{},
+	}
+}
+
+// begin starts a transaction after the one that the database says was the last.
+// It returns nil if there is none such.
+func (h *history) begin(id, before int64, at int) *txn {
+	u := h.txns[before]
+	if u == nil {
+		return nil
+	}
+	if u.before == h.head {
+		// Its commit hasn't returned yet, or has failed and is there all the same.
+		u.apply(h.rows)
+		h.head = u
+	}
+	if u != h.head {
+		// A commit failed, and isn't there.
+		h.rows = map[int64]row{}
+		var path []*txn
+		for v := u; v != nil; v = v.before {
+			path = append(path, v)
+		}
+		for _, v := range slices.Backward(path) {
+			v.apply(h.rows)
+		}
+		h.head = u
+	}
+	t := &txn{
+		id: id, before: u, depth: u.depth + 1, modes: u.modes[len(u.modes)-1:],
+		changes: map[int64]row{}, begun: at, committed: -1, acked: -1,
+	}
+	h.txns[id] = t
+	return t
+}
+
+func (t *txn) apply(rows map[int64]row) {
+	for id, r := range t.changes {
+		if r == 0 {
+			delete(rows, id)
+		} else {
+			rows[id] = r
+		}
+	}
+}
+
+// commit is called right before the transaction is committed.
+func (h *history) commit(t *txn, at int) {
+	t.digest = t.before.digest
+	for id, r := range t.changes {
+		t.digest += r.at(id) - h.rows[id].at(id)
+	}
+	t.committed = at
+}
+
+// visible is called when the transaction is known to be committed.
+func (h *history) visible(t *txn) {
+	if h.head == t.before {
+		t.apply(h.rows)
+		h.head = t
+	} else if !h.head.isAfter(t) {
+		// Others have seen it, and theirs is acknowledged before.
+		panic("powercut: history out of order")
+	}
+}
+
+func (h *history) promise(from int, t *txn, why string) {
+	h.promises = append(h.promises, promise{from, t, why})
+}
+
+// setMode notes the journal mode that the database has from now on.
+func (h *history) setMode(mode string) {
+	if m := h.head.modes; m[len(m)-1] != mode {
+		h.head.modes = append(slices.Clip(m), mode)
+	}
+}

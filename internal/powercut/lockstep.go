@@ -1,0 +1,115 @@
+package powercut
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing/synctest"
+	"time"
+)
+
+// lockstep runs goroutines one at a time: each stops at a gate before every operation of the disk,
+// and a seed says which of them goes on. So a seed stands for one order of events,
+// in which time is that of a [synctest] bubble and passes only as the lockstep lets it.
+type lockstep struct {
+	r *rand.Rand
+	// stay is how likely it is that who went on last goes on again.
+	stay float64
+
+	mu     sync.Mutex
+	parked []*ticket
+	live   int // goroutines started with run that haven't ended
+	last   stop
+}
+
+// stop tells those apart that stand at a gate at the same time.
+type stop struct {
+	worker int // of the worker itself, between its steps; -1 within an operation
+	op     Op
+}
+
+type ticket struct {
+	stop
+	pass chan struct{}
+}
+
+func (s stop) compare(t stop) int {
+	return cmp.Or(
+		cmp.Compare(s.worker, t.worker),
+		cmp.Compare(s.op.Handle, t.op.Handle),
+		cmp.Compare(s.op.Kind, t.op.Kind),
+		cmp.Compare(s.op.Name, t.op.Name),
+		cmp.Compare(s.op.Off, t.op.Off),
+	)
+}
+
+// gate lets an operation pass when it is its turn.
+func (l *lockstep) gate(op Op) { l.wait(stop{-1, op}) }
+
+// step lets a worker pass when it is its turn.
+func (l *lockstep) step(worker int) { l.wait(stop{worker: worker}) }
+
+func (l *lockstep) wait(s stop) {
+	t := &ticket{s, make(chan struct{})}
+	l.mu.Lock()
+	l.parked = append(l.parked, t)
+	l.mu.Unlock()
+	<-t.pass
+}
+
+// run starts a goroutine.
+func (l *lockstep) run(f func()) {
+	l.live++
+	go func() {
+		defer func() {
+			l.mu.Lock()
+			l.live--
+			l.mu.Unlock()
+		}()
+		f()
+	}()
+}
+
+// drive lets the goroutines pass until all have ended.
+func (l *lockstep) drive() {
+	idle := time.Microsecond
+	for {
+		synctest.Wait()
+		t, done := l.next()
+		if done {
+			return
+		}
+		if t != nil {
+			idle = time.Microsecond
+			close(t.pass)
+			time.Sleep(time.Duration(5+l.r.IntN(20)) * time.Microsecond)
+			continue
+		}
+		// All wait for time to pass.
+		time.Sleep(idle)
+		idle = min(2*idle, time.Millisecond)
+	}
+}
+
+// next chooses who passes.
+func (l *lockstep) next() (t *ticket, done bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.parked) == 0 {
+		return nil, l.live == 0
+	}
+	slices.SortFunc(l.parked, func(s, t *ticket) int { return s.compare(t.stop) })
+	i := l.r.IntN(len(l.parked))
+	if l.r.Float64() < l.stay {
+		for j, t := range l.parked {
+			if t.worker == l.last.worker && t.op.Handle == l.last.op.Handle {
+				i = j
+			}
+		}
+	}
+	t = l.parked[i]
+	l.parked = slices.Delete(l.parked, i, i+1)
+	l.last = t.stop
+	return t, false
+}

@@ -1,0 +1,140 @@
+package powercut
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// oracle knows what a database may hold after a power cut.
+// It follows the trace, like [Crash].
+type oracle struct {
+	h     *history
+	trace []Event
+	syncs []syncTime
+	k     int
+	now   time.Duration
+	// failed is set once a sync has failed: what commits at NORMAL were promised can't be kept then.
+	failed   bool
+	promises []promise // in force
+	deepest  promise
+}
+
+// syncTime is when a sync of the WAL, or of the directory, was asked for and when it had ended.
+type syncTime struct {
+	dir         bool
+	called, end time.Duration
+}
+
+func newOracle(h *history, trace []Event) *oracle {
+	o := &oracle{h: h, trace: trace}
+	for i := range trace {
+		if e := &trace[i]; e.Kind == DirSyncStart || e.Kind == SyncStart && strings.HasSuffix(e.Name, "-wal") {
+			end := time.Duration(1<<63 - 1)
+			if e.Pair > 0 {
+				end = trace[e.Pair].Time
+			}
+			o.syncs = append(o.syncs, syncTime{e.Kind == DirSyncStart, e.Called, end})
+		}
+	}
+	slices.SortStableFunc(h.promises, func(a, b promise) int { return cmp.Compare(a.from, b.from) })
+	o.deepest.txn = h.txns[-1]
+	return o
+}
+
+// advance goes on to the state after the first k events. It returns an error if two promises contradict.
+func (o *oracle) advance(k int) error {
+	for ; o.k < k; o.k++ {
+		o.failed = o.failed || o.trace[o.k].Err != nil
+	}
+	// The power may be cut just before the next event.
+	if k < len(o.trace) {
+		o.now = o.trace[k].Time
+	} else if k > 0 {
+		o.now = o.trace[k-1].Time
+	}
+	for n := len(o.promises); n < len(o.h.promises) && o.h.promises[n].from < k; n++ {
+		p := o.h.promises[n]
+		o.promises = append(o.promises, p)
+		switch {
+		case p.txn.isAfter(o.deepest.txn):
+			o.deepest = p
+		case !o.deepest.txn.isAfter(p.txn):
+			return fmt.Errorf("I3: %s of %s, but so did %s for another that excludes it", p.why, p.txn, o.deepest.why)
+		}
+	}
+	return nil
+}
+
+func (t *txn) String() string { return fmt.Sprintf("transaction %d (number %d)", t.id, t.depth) }
+
+// check holds what a database holds against what it may hold.
+func (o *oracle) check(f finding) error {
+	if f.err != nil {
+		return fmt.Errorf("I1: %w", f.err)
+	}
+	t := o.h.txns[f.txn]
+	switch {
+	case t == nil:
+		return fmt.Errorf("I5: transaction %d never was", f.txn)
+	case t.committed < 0 || t.committed > o.k:
+		return fmt.Errorf("I5: %s wasn't committed", t)
+	case t.digest != f.digest:
+		return fmt.Errorf("I2: the rows aren't those after %s", t)
+	case !slices.Contains(t.modes, f.mode):
+		return fmt.Errorf("I1: journal mode %s after %s, want one of %v", f.mode, t, t.modes)
+	case !t.isAfter(o.deepest.txn):
+		return fmt.Errorf("I3: the database ends with %s, but %s for %s", t, o.deepest.why, o.deepest.txn)
+	}
+	return o.checkWindow(t)
+}
+
+// checkWindow checks what is lost of the commits at NORMAL.
+func (o *oracle) checkWindow(t *txn) error {
+	if o.failed {
+		return nil
+	}
+	var lost []*txn
+	for _, u := range o.h.bounded {
+		if u.acked < o.k && !t.isAfter(u) {
+			lost = append(lost, u)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	longest := o.longestSync()
+	slices.SortFunc(lost, func(a, b *txn) int { return cmp.Compare(a.depth, b.depth) })
+	bytes := 0
+	for _, u := range lost {
+		bound := u.maxDelay + longest
+		if longest > u.maxDelay {
+			bound = 2 * longest
+		}
+		if age := o.now - u.ackedAt; age > bound {
+			return fmt.Errorf("I4: the database ends with %s, but the commit at NORMAL of %s returned %s before: allowed are %s (max_delay %s, sync %s)",
+				t, u, age, bound, u.maxDelay, longest)
+		}
+		if bytes += u.walBytes; bytes > u.maxPending {
+			return fmt.Errorf("I4: the database ends with %s, so up to %s %d bytes of WAL are lost: allowed are %d", t, u, bytes, u.maxPending)
+		}
+	}
+	return nil
+}
+
+// longestSync returns how long a sync took so far, with that of the directory of a new WAL.
+func (o *oracle) longestSync() time.Duration {
+	var longest [2]time.Duration
+	for _, s := range o.syncs {
+		if s.called < o.now {
+			i := 0
+			if s.dir {
+				i = 1
+			}
+			longest[i] = max(longest[i], min(s.end, o.now)-s.called)
+		}
+	}
+	return longest[0] + longest[1]
+}

@@ -1,0 +1,341 @@
+package powercut
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Plan names a workload: everything else comes from its kind and seed.
+type Plan struct {
+	Kind string
+	Seed uint64
+	// Drop are the numbers of steps that are left out, to make a failing workload smaller.
+	Drop []int
+	// Fault is the fault to inject, as "kind@n".
+	Fault string
+}
+
+// String returns the plan as [ParsePlan] reads it.
+func (p Plan) String() string {
+	s := fmt.Sprintf("%s/%d", p.Kind, p.Seed)
+	if p.Fault != "" {
+		s += "/" + p.Fault
+	}
+	if len(p.Drop) > 0 {
+		s += "/drop"
+		for _, n := range p.Drop {
+			s += fmt.Sprintf(".%d", n)
+		}
+	}
+	return s
+}
+
+// ParsePlan is the inverse of [Plan.String].
+func ParsePlan(s string) (p Plan, err error) {
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || kinds[parts[0]] == nil {
+		return p, fmt.Errorf("powercut: plan %q: want kind/seed, with a kind of %v", s, Kinds())
+	}
+	p.Kind = parts[0]
+	if p.Seed, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
+		return p, fmt.Errorf("powercut: plan %q: %w", s, err)
+	}
+	for _, part := range parts[2:] {
+		if drop, ok := strings.CutPrefix(part, "drop."); ok {
+			for _, n := range strings.Split(drop, ".") {
+				i, err := strconv.Atoi(n)
+				if err != nil {
+					return p, fmt.Errorf("powercut: plan %q: %w", s, err)
+				}
+				p.Drop = append(p.Drop, i)
+			}
+			continue
+		}
+		p.Fault = part
+		if _, err := parseFault(part); err != nil {
+			return p, fmt.Errorf("powercut: plan %q: %w", s, err)
+		}
+	}
+	return p, nil
+}
+
+// stepKind is what a worker does in a step.
+type stepKind string
+
+const (
+	stepTxn         stepKind = "txn"
+	stepCheckpoint  stepKind = "checkpoint"
+	stepRead        stepKind = "read"
+	stepVacuum      stepKind = "vacuum"
+	stepIncremental stepKind = "incremental_vacuum"
+	stepJournalMode stepKind = "journal_mode"
+	stepReopen      stepKind = "reopen"
+	stepWait        stepKind = "async_wait"
+	stepLevel       stepKind = "synchronous"
+	stepMode        stepKind = "async_mode"
+	stepPause       stepKind = "pause"
+)
+
+// step is one thing that a worker does.
+type step struct {
+	n    int // number in the plan
+	kind stepKind
+	arg  string
+	seed uint64 // for what it does in particular
+	txn  txnStep
+}
+
+// txnStep describes a transaction.
+type txnStep struct {
+	changes  int  // rows that it changes
+	size     int  // of a row, at most
+	nested   int  // savepoints
+	rollback bool // all of it, at the end
+}
+
+// workerPlan is what one connection does.
+type workerPlan struct {
+	stock      bool // through the stock VFS, as another process would
+	level      Level
+	maxDelay   time.Duration
+	maxPending int
+	steps      []step
+}
+
+// workload is a plan spelt out.
+type workload struct {
+	plan        Plan
+	pageSize    int
+	autoVacuum  bool
+	autockpt    int
+	cache       int // pages
+	sizeLimit   int // PRAGMA journal_size_limit, or -1
+	fresh       bool
+	second      bool // a second database is attached
+	powersafe   bool
+	sector      int
+	ordered     bool
+	syncTime    time.Duration
+	stay        float64
+	workers     []workerPlan
+	spaceLimit  int64
+	lastIsOurs  bool // a stock connection never closes last
+	exclusive   bool
+	steps       int
+	strictDelay bool
+}
+
+// kinds are the workloads. Each sets what is particular to it.
+var kinds = map[string]func(*workload, *rand.Rand, *weights){
+	// One connection, small transactions.
+	"single": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1)
+		w.steps = 12
+	},
+	// Connections at FULL share syncs.
+	"group": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 2+r.IntN(7))
+		p.levels = []Level{Full, Full, Full, Extra}
+		w.steps = 5
+	},
+	// Everything at once.
+	"mixed": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(8))
+		w.steps = 4 + r.IntN(12)
+		p.of[stepVacuum] = 1
+	},
+	// Transactions that don't fit the page cache, so that frames are written before the commit.
+	"spill": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(2))
+		w.cache = 2 + r.IntN(4)
+		w.pageSize = 512 << r.IntN(2)
+		w.steps = 5
+		p.changes = 60
+		p.size = 900
+	},
+	// The WAL restarts all the time.
+	"restart": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(3))
+		w.steps = 14
+		w.autockpt = 1 + r.IntN(6)
+		w.sizeLimit = []int{-1, 0, 1 << 12, 1 << 14}[r.IntN(4)]
+		p.of[stepCheckpoint] = 6
+	},
+	"vacuum": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(2))
+		w.steps = 8
+		w.autoVacuum = r.IntN(2) == 0
+		p.of[stepVacuum] = 3
+		p.of[stepIncremental] = 3
+	},
+	// journal_mode back and forth.
+	"journal": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(2))
+		w.steps = 10
+		p.levels = []Level{Full, Extra}
+		p.of[stepLevel] = 0
+		p.of[stepJournalMode] = 5
+	},
+	// Transactions over two databases.
+	"attach": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(3))
+		w.second = true
+		w.steps = 7
+	},
+	// Connections come and go, and the last one closes.
+	"reopen": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(3))
+		w.steps = 9
+		p.of[stepReopen] = 6
+	},
+	// The database doesn't exist before.
+	"fresh": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1)
+		w.fresh = true
+		w.steps = 6
+		p.of[stepReopen] = 2
+	},
+	// Another process on the stock VFS writes and checkpoints in between.
+	"stock": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 2+r.IntN(3))
+		w.workers[1].stock = true
+		w.steps = 8
+		w.autockpt = []int{2, 8, 1000}[r.IntN(3)]
+		w.lastIsOurs = !w.ordered
+		p.of[stepCheckpoint] = 4
+		p.of[stepReopen] = 1
+	},
+	// A write may spoil the rest of its sector.
+	"psow": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(3))
+		w.powersafe = false
+		w.sector = 512 << r.IntN(4)
+		w.steps = 8
+		// Only at FULL does SQLite keep a commit's frames out of the sectors of the next one's.
+		p.levels = []Level{Full, Extra}
+	},
+	// At NORMAL, with time between the commits: the window.
+	"window": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(3))
+		p.levels = []Level{Normal, Normal, Normal, Off}
+		w.steps = 16
+		p.of[stepPause] = 8
+		p.of[stepLevel] = 0
+		p.of[stepWait] = 0
+		p.of[stepCheckpoint] = 1
+	},
+}
+
+// Kinds returns the kinds of workloads.
+func Kinds() []string {
+	var all []string
+	for k := range kinds {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// weights are how often things come in a workload.
+type weights struct {
+	of      map[stepKind]int
+	levels  []Level
+	changes int
+	size    int
+}
+
+// spell spells out the plan.
+func (p Plan) spell() *workload {
+	r := rand.New(rand.NewPCG(p.Seed, 1))
+	w := &workload{
+		plan:      p,
+		pageSize:  512 << r.IntN(5),
+		autockpt:  []int{1000, 1000, 20, 4, 0}[r.IntN(5)],
+		cache:     200,
+		sizeLimit: -1,
+		powersafe: true,
+		sector:    4096,
+		ordered:   r.IntN(3) == 0,
+		syncTime:  []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond}[r.IntN(3)],
+		stay:      []float64{0, 0.5, 0.9}[r.IntN(3)],
+	}
+	if r.IntN(40) == 0 {
+		w.pageSize = 16384 << r.IntN(3)
+	}
+	ws := &weights{
+		of: map[stepKind]int{
+			stepTxn: 30, stepCheckpoint: 3, stepRead: 2, stepReopen: 1,
+			stepWait: 2, stepLevel: 3, stepMode: 1, stepPause: 1,
+		},
+		levels:  []Level{Off, Normal, Normal, Full, Full, Extra},
+		changes: 4,
+		size:    300,
+	}
+	kinds[p.Kind](w, r, ws)
+	if p.Fault != "" {
+		w.stay = 0.5
+	}
+
+	order := make([]stepKind, 0, len(ws.of))
+	total := 0
+	for k, n := range ws.of {
+		order = append(order, k)
+		total += n
+	}
+	slices.Sort(order)
+	n := 0
+	for i := range w.workers {
+		wp := &w.workers[i]
+		wp.level = ws.levels[r.IntN(len(ws.levels))]
+		wp.maxDelay = []time.Duration{time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, time.Minute}[r.IntN(4)]
+		wp.maxPending = []int{4 << 10, 16 << 10, 8 << 20}[r.IntN(3)]
+		for range w.steps {
+			x := r.IntN(total)
+			kind := stepTxn
+			for _, k := range order {
+				if x -= ws.of[k]; x < 0 {
+					kind = k
+					break
+				}
+			}
+			s := step{n: n, kind: kind, seed: r.Uint64()}
+			s.fill(r, ws)
+			n++
+			if !slices.Contains(p.Drop, s.n) {
+				wp.steps = append(wp.steps, s)
+			}
+		}
+	}
+	return w
+}
+
+func (s *step) fill(r *rand.Rand, ws *weights) {
+	switch s.kind {
+	case stepTxn:
+		s.txn = txnStep{
+			changes:  1 + r.IntN(ws.changes),
+			size:     1 + r.IntN(ws.size),
+			nested:   max(0, r.IntN(5)-2),
+			rollback: r.IntN(8) == 0,
+		}
+		if r.IntN(10) == 0 {
+			s.txn.size *= 8
+		}
+	case stepCheckpoint:
+		s.arg = []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[r.IntN(4)]
+	case stepJournalMode:
+		s.arg = []string{"wal", "wal", "delete", "truncate", "persist"}[r.IntN(5)]
+	case stepLevel:
+		s.arg = string(ws.levels[r.IntN(len(ws.levels))])
+	case stepMode:
+		s.arg = []string{"async", "sync", "async"}[r.IntN(3)]
+	case stepRead:
+		s.arg = strconv.Itoa(1 + r.IntN(30))
+	case stepPause:
+		s.arg = (time.Duration(1+r.IntN(80)) * time.Millisecond).String()
+	}
+}

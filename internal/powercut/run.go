@@ -1,0 +1,188 @@
+package powercut
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/ncruces/go-sqlite3"
+)
+
+// run is a workload that runs, or has run.
+type run struct {
+	w        *workload
+	disabled rules.Set
+	image    Image // that the disk held before
+	cfg      Config
+	disk     *Disk
+	lock     *lockstep
+	hist     []*history
+	fault    *injector
+
+	lastTxn    int64
+	waiting    int // workers that have come to the end of their steps
+	stock      int // connections on the stock VFS
+	violations []string
+	trace      []Event
+}
+
+// images are what disks hold before a workload.
+var images sync.Map // of Image, by imageKey
+
+type imageKey struct {
+	pageSize   int
+	autoVacuum bool
+	second     bool
+}
+
+// before returns what the workload's disk holds before it.
+func (w *workload) before(shmDir string) (Image, error) {
+	if w.fresh {
+		return Image{}, nil
+	}
+	key := imageKey{w.pageSize, w.autoVacuum, w.second}
+	if img, ok := images.Load(key); ok {
+		return img.(Image), nil
+	}
+	d := NewDisk(nil, Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+	defer d.Remove()
+	for _, name := range []string{"a.db", "b.db"} {
+		if name == "b.db" && !w.second {
+			continue
+		}
+		c, err := sqlite3.Open("file:" + d.Path(name) + "?vfs=" + Stock)
+		if err != nil {
+			return nil, err
+		}
+		vacuum := "none"
+		if w.autoVacuum {
+			vacuum = "incremental"
+		}
+		err = c.Exec(fmt.Sprintf("PRAGMA page_size=%d; PRAGMA auto_vacuum=%s; PRAGMA journal_mode=wal; ", w.pageSize, vacuum) + tables)
+		if err := errors.Join(err, c.Close()); err != nil {
+			return nil, err
+		}
+	}
+	img := d.Image()
+	images.Store(key, img)
+	return img, nil
+}
+
+// runPlan runs a plan, with some of the rules switched off.
+func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, error) {
+	w := p.spell()
+	img, err := w.before(shmDir)
+	if err != nil {
+		return nil, err
+	}
+	Async(disabled) // registers it
+	x := &run{w: w, disabled: disabled, image: img}
+	mode := "wal"
+	x.hist = append(x.hist, newHistory("a.db", mode))
+	if w.second {
+		x.hist = append(x.hist, newHistory("b.db", mode))
+	}
+	synctest.Test(t, func(*testing.T) {
+		r := rand.New(rand.NewPCG(p.Seed, 3))
+		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay}
+		x.fault = newInjector(p.Fault)
+		x.cfg = Config{
+			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Ordered: w.ordered,
+			Gate: x.lock.gate, SpaceLimit: w.spaceLimit,
+			Fault: func(op Op) Fault {
+				f := x.fault.next(op)
+				if op.Kind == SyncStart || op.Kind == DirSyncStart {
+					f.Hang += w.syncTime/2 + time.Duration(r.Int64N(int64(w.syncTime)))
+				}
+				return f
+			},
+		}
+		x.disk = NewDisk(img, x.cfg)
+		defer x.disk.Remove()
+		for i, wp := range w.workers {
+			k := &worker{workerPlan: wp, id: i, run: x, now: Full}
+			x.lock.run(k.work)
+		}
+		x.lock.drive()
+		x.trace = x.disk.Trace()
+	})
+	x.count()
+	return x, nil
+}
+
+func (x *run) attached() []*history { return x.hist }
+
+func (x *run) of(db string) *history {
+	i := slices.IndexFunc(x.hist, func(h *history) bool { return h.db == db })
+	return x.hist[i]
+}
+
+// opened counts the connections through this project's VFS.
+func (x *run) opened(k *worker, n int) {
+	if k.stock {
+		x.stock += n
+		return
+	}
+	for _, h := range x.hist {
+		if h.open += n; h.open == 0 {
+			h.sync = false
+		}
+	}
+}
+
+// arrive waits, at the end of its steps, until it may close its connection:
+// where the order of directory entries isn't kept, a connection on the stock VFS must not be the last,
+// since that doesn't make the removal of the WAL durable.
+func (x *run) arrive(k *worker) {
+	x.lock.step(k.id)
+	x.waiting++
+	if !x.w.lastIsOurs {
+		return
+	}
+	if k.stock {
+		for x.waiting < len(x.w.workers) {
+			x.lock.step(k.id)
+		}
+		return
+	}
+	for x.waiting < len(x.w.workers) || x.stock > 0 {
+		x.lock.step(k.id)
+	}
+}
+
+// failed takes note of an error that a worker got.
+func (x *run) failed(what string, err error) {
+	if !x.fault.explains(err) {
+		x.violation(what)
+	}
+}
+
+// violation takes note of something that must not happen, seen while the workload ran.
+func (x *run) violation(what string) { x.violations = append(x.violations, what) }
+
+// count counts the bytes of WAL that each transaction holds. What it wrote twice counts once.
+func (x *run) count() {
+	for _, h := range x.hist {
+		for _, t := range h.bounded {
+			held := map[int64]int{} // size of what is at that place
+			for _, e := range x.trace[t.begun:t.acked] {
+				if e.Kind != Write || e.Name != h.db+"-wal" || e.Conn != t.writer {
+					continue
+				}
+				if e.Off == 0 {
+					clear(held) // all before was rolled back
+				}
+				held[e.Off] = len(e.Data)
+			}
+			for _, n := range held {
+				t.walBytes += n
+			}
+		}
+	}
+}

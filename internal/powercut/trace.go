@@ -1,0 +1,49 @@
+package powercut
+
+import "time"
+
+// EventKind is what an [Event] is about.
+type EventKind uint8
+
+const (
+	// Write put Data at Off of a file.
+	Write EventKind = iota
+	// Truncate set a file's size.
+	Truncate
+	// Link made Name an entry of the directory, for a new file.
+	Link
+	// Unlink removed it.
+	Unlink
+	// SyncStart and SyncEnd are around a file's sync: it covers what was written before its start,
+	// once its end comes without an error.
+	SyncStart
+	SyncEnd
+	// DirSyncStart and DirSyncEnd are around a sync of the directory.
+	DirSyncStart
+	DirSyncEnd
+	// Mark is what the application saw or did. The disk has no part in it.
+	Mark
+)
+
+func (k EventKind) String() string {
+	return [...]string{"write", "truncate", "link", "unlink", "sync", "synced", "syncdir", "dirsynced", "mark"}[k]
+}
+
+// Event is an entry of a disk's trace.
+type Event struct {
+	Kind EventKind
+	Time time.Duration // since the disk was made
+	File int           // a file's number; it keeps that under any name, and after it was unlinked
+	Name string
+	Off  int64 // of a write; the new size for a truncate
+	Data []byte
+	Pair int   // of a start of a sync: the event of its end, once there is one; of an end: that of its start
+	Err  error // of an end of a sync
+	// Lost is set for a sync that failed for good: what it should have covered
+	// isn't on the disk, yet no later sync writes it, as with Linux.
+	Lost bool
+	Note any // of a mark
+	Conn any // of a write: the connection that wrote it, if it is known
+	// Called is when a sync was asked for; Time is when it started.
+	Called time.Duration
+}

@@ -1,0 +1,171 @@
+package powercut
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// tables makes the tables that the workloads use.
+const tables = `
+BEGIN;
+CREATE TABLE meta(txn INTEGER);
+CREATE TABLE t(id INTEGER PRIMARY KEY, k INTEGER, v BLOB);
+CREATE INDEX i ON t(k);
+INSERT INTO meta VALUES(0);
+COMMIT;
+`
+
+// part is a transaction's part in one of the databases.
+type txnPart struct {
+	schema string
+	h      *history
+	t      *txn
+}
+
+// transaction makes changes and commits them, or rolls them back.
+func (k *worker) transaction(s txnStep, r *rand.Rand) {
+	if !k.exec("BEGIN IMMEDIATE") {
+		return
+	}
+	at, _ := k.run.disk.Len()
+	var parts []txnPart
+	k.run.lastTxn++
+	id := k.run.lastTxn
+	for i, h := range k.run.attached() {
+		if i > 0 && r.IntN(4) == 0 {
+			continue // only the first takes part
+		}
+		before, err := k.ints("SELECT txn FROM " + schemas[i] + ".meta")
+		if err != nil || len(before) == 0 {
+			k.failed("read meta", err)
+			return
+		}
+		t := h.begin(id, before[0], at)
+		if t == nil {
+			k.run.violation(fmt.Sprintf("worker %d: %s holds transaction %d, which never was", k.id, h.db, before[0]))
+			return
+		}
+		t.worker, t.writer, t.maxDelay, t.maxPending = k.id, k.conn, k.maxDelay, k.maxPending
+		parts = append(parts, txnPart{schemas[i], h, t})
+	}
+	for _, p := range parts {
+		for range s.changes {
+			if !k.change(p, s.size, r) {
+				return
+			}
+		}
+		for range s.nested {
+			if !k.nested(p, s, r) {
+				return
+			}
+		}
+		if !k.exec(fmt.Sprintf("UPDATE %s.meta SET txn=%d", p.schema, id)) {
+			return
+		}
+	}
+	if s.rollback {
+		k.exec("ROLLBACK")
+		return
+	}
+	at, _ = k.run.disk.Len()
+	for _, p := range parts {
+		p.h.commit(p.t, at)
+	}
+	sync := true
+	for _, p := range parts {
+		sync = sync && p.h.sync
+	}
+	if !k.exec("COMMIT") {
+		return
+	}
+	for _, p := range parts {
+		p.h.visible(p.t)
+		if !k.stock && p.t.depth > p.h.ours.depth {
+			p.h.ours = p.t
+		}
+	}
+	k.run.lock.step(k.id)
+	at, now := k.run.disk.Mark(fmt.Sprintf("commit %d of worker %d at %s", id, k.id, k.now))
+	for _, p := range parts {
+		p.t.acked, p.t.ackedAt = at, now
+		switch {
+		case p.t.wal() && (k.now == Full || k.now == Extra || sync && p.h.sync && !k.stock):
+			p.h.promise(at, p.t, fmt.Sprintf("commit at %s returned", k.now))
+		case p.t.wal() && k.now == Normal && !k.stock:
+			p.h.bounded = append(p.h.bounded, p.t)
+		case !p.t.wal() && (k.now == Extra || k.now == Full && k.journal != "delete"):
+			p.h.promise(at, p.t, fmt.Sprintf("commit at %s with journal_mode=%s returned", k.now, k.journal))
+		}
+	}
+}
+
+// nested makes changes within a savepoint, and may roll them back.
+func (k *worker) nested(p txnPart, s txnStep, r *rand.Rand) bool {
+	if !k.exec("SAVEPOINT s") {
+		return false
+	}
+	before := map[int64]row{}
+	for id, row := range p.t.changes {
+		before[id] = row
+	}
+	for range s.changes {
+		if !k.change(p, s.size, r) {
+			return false
+		}
+	}
+	if r.IntN(2) == 0 {
+		if !k.exec("ROLLBACK TO s") {
+			return false
+		}
+		p.t.changes = before
+	}
+	return k.exec("RELEASE s")
+}
+
+// ids is how many different rows there are.
+const ids = 200
+
+// change inserts, updates or deletes a row.
+func (k *worker) change(p txnPart, size int, r *rand.Rand) bool {
+	id := int64(1 + r.IntN(ids))
+	key := int64(r.IntN(1000))
+	v := make([]byte, r.IntN(size+1))
+	for i := range v {
+		v[i] = byte(r.Uint32())
+	}
+	var sql string
+	kind := r.IntN(6)
+	switch kind {
+	case 0: // delete the next one
+		sql = "DELETE FROM %[1]s.t WHERE id=(SELECT id FROM %[1]s.t WHERE id>=?1 ORDER BY id LIMIT 1) RETURNING id"
+	case 1, 2: // update the next one
+		sql = "UPDATE %[1]s.t SET k=?2, v=?3 WHERE id=(SELECT id FROM %[1]s.t WHERE id>=?1 ORDER BY id LIMIT 1) RETURNING id"
+	default:
+		sql = "INSERT OR REPLACE INTO %[1]s.t VALUES(?1, ?2, ?3) RETURNING id"
+	}
+	sql = fmt.Sprintf(sql, p.schema)
+	s, _, err := k.conn.Prepare(sql)
+	if err != nil {
+		k.failed(sql, err)
+		return false
+	}
+	defer s.Close()
+	s.BindInt64(1, id)
+	if kind > 0 {
+		s.BindInt64(2, key)
+		s.BindBlob(3, v)
+	}
+	for s.Step() {
+		id := s.ColumnInt64(0)
+		if kind == 0 {
+			p.t.changes[id] = 0
+		} else {
+			p.t.changes[id] = hashRow(key, v)
+		}
+	}
+	if err := s.Err(); err != nil {
+		k.failed(sql, err)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,313 @@
+package powercut
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
+)
+
+// worker is a connection that goes through its steps.
+type worker struct {
+	workerPlan
+	id      int
+	run     *run
+	conn    *sqlite3.Conn
+	now     Level  // what synchronous is set to
+	journal string // the journal mode that it uses while the database isn't in WAL mode
+}
+
+// schemas are the names that a connection has its databases by.
+var schemas = [...]string{"main", "other"}
+
+// work goes through the steps. The connection is closed at the end.
+func (k *worker) work() {
+	k.run.lock.step(k.id)
+	k.goThrough()
+	k.run.arrive(k)
+	if k.conn != nil {
+		k.close()
+	}
+}
+
+func (k *worker) goThrough() {
+	if !k.open() {
+		return
+	}
+	for _, s := range k.steps {
+		k.run.lock.step(k.id)
+		if k.conn == nil && !k.open() {
+			return
+		}
+		k.step(s)
+		if !k.conn.GetAutocommit() {
+			k.exec("ROLLBACK")
+		}
+	}
+}
+
+func (k *worker) vfsName() string {
+	if k.stock {
+		return Stock
+	}
+	return Async(k.run.disabled)
+}
+
+func (k *worker) uri(db string) string {
+	return fmt.Sprintf("file:%s?vfs=%s&max_delay=%s&max_pending=%d&psow=%t",
+		k.run.disk.Path(db), k.vfsName(), k.maxDelay, k.maxPending, k.run.w.powersafe)
+}
+
+// open opens the connection. It reports whether it could.
+func (k *worker) open() bool {
+	w := k.run.w
+	conn, err := sqlite3.Open(k.uri("a.db"))
+	if err != nil {
+		k.failed("open", err)
+		return false
+	}
+	k.conn = conn
+	k.journal = "delete"
+	k.run.opened(k, +1)
+	for _, err := range []error{
+		conn.BusyHandler(func(_ context.Context, count int) bool {
+			time.Sleep(50 * time.Microsecond)
+			k.run.lock.step(k.id)
+			return count < 300
+		}),
+		conn.Exec(fmt.Sprintf("PRAGMA cache_size=%d; PRAGMA cache_spill=%d; PRAGMA wal_autocheckpoint=%d",
+			w.cache, min(w.cache, 200), w.autockpt)),
+		conn.Exec(fmt.Sprintf("PRAGMA journal_size_limit=%d", w.sizeLimit)),
+	} {
+		if err != nil {
+			k.failed("open", err)
+		}
+	}
+	if w.fresh {
+		k.create()
+	}
+	if w.second {
+		k.exec("ATTACH '" + k.uri("b.db") + "' AS other")
+	}
+	k.setLevel(k.level)
+	return true
+}
+
+// create makes the tables where the database is new.
+func (k *worker) create() {
+	w := k.run.w
+	if n, err := k.ints("SELECT count(*) FROM sqlite_schema"); err == nil && n[0] > 0 {
+		return
+	}
+	err := k.conn.Exec(fmt.Sprintf("PRAGMA page_size=%d; PRAGMA journal_mode=wal; PRAGMA synchronous=full; ", w.pageSize) + tables)
+	k.run.lock.step(k.id)
+	if err != nil {
+		k.failed("create", err)
+		return
+	}
+	at, _ := k.run.disk.Mark("created")
+	k.run.of("a.db").promise(at, k.run.of("a.db").txns[0], "tables created")
+}
+
+// close closes the connection.
+func (k *worker) close() {
+	failures := k.run.disk.FailedSyncs()
+	err := k.conn.Close()
+	if err != nil {
+		k.failed("close", err)
+		return
+	}
+	k.conn = nil
+	k.run.lock.step(k.id)
+	k.run.opened(k, -1)
+	if k.stock || failures != k.run.disk.FailedSyncs() {
+		return
+	}
+	at, _ := k.run.disk.Mark("closed")
+	for _, h := range k.run.attached() {
+		if h.open == 0 && h.mode() == "wal" && k.run.disk.FailedSyncs() == 0 {
+			h.promise(at, h.ours, "last close returned")
+		}
+	}
+}
+
+func (k *worker) setLevel(l Level) {
+	if k.stock && l == Off {
+		l = Normal // another process at OFF may corrupt, says SQLite
+	}
+	for _, schema := range schemas[:len(k.run.attached())] {
+		k.exec(fmt.Sprintf("PRAGMA %s.synchronous=%s", schema, l))
+	}
+	k.now = l
+}
+
+// exec runs a statement. It reports whether it worked.
+func (k *worker) exec(sql string) bool {
+	err := k.conn.Exec(sql)
+	if err != nil {
+		k.failed(sql, err)
+	}
+	return err == nil
+}
+
+// failed takes note of an error: one that nothing explains is a violation.
+func (k *worker) failed(what string, err error) {
+	if errors.Is(err, sqlite3.BUSY) || errors.Is(err, sqlite3.LOCKED) {
+		return
+	}
+	k.run.failed(fmt.Sprintf("worker %d: %s: %v", k.id, what, err), err)
+}
+
+// ints returns the first row of a query.
+func (k *worker) ints(sql string) (row []int64, err error) {
+	s, _, err := k.conn.Prepare(sql)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if s.Step() {
+		for i := range s.ColumnCount() {
+			row = append(row, s.ColumnInt64(i))
+		}
+	}
+	return row, s.Err()
+}
+
+func (k *worker) text(sql string) (text string, err error) {
+	s, _, err := k.conn.Prepare(sql)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	if s.Step() {
+		text = s.ColumnText(0)
+	}
+	return text, errors.Join(s.Err(), s.Close())
+}
+
+func (k *worker) step(s step) {
+	r := rand.New(rand.NewPCG(s.seed, 2))
+	switch s.kind {
+	case stepTxn:
+		k.transaction(s.txn, r)
+	case stepCheckpoint:
+		k.exec("PRAGMA wal_checkpoint(" + s.arg + ")")
+	case stepRead:
+		k.read(s.arg)
+	case stepVacuum:
+		k.exec("VACUUM")
+	case stepIncremental:
+		k.exec("PRAGMA incremental_vacuum(3)")
+	case stepJournalMode:
+		k.setJournal(s.arg)
+	case stepReopen:
+		if !k.stock || !k.run.w.lastIsOurs {
+			k.close()
+			if k.conn == nil {
+				k.open()
+			}
+		}
+	case stepWait:
+		k.wait()
+	case stepLevel:
+		k.setLevel(Level(s.arg))
+	case stepMode:
+		k.setMode(s.arg)
+	case stepPause:
+		d, _ := time.ParseDuration(s.arg)
+		time.Sleep(d)
+	}
+}
+
+// read holds a read transaction for a while, in which nothing may change.
+func (k *worker) read(steps string) {
+	if !k.exec("BEGIN; SELECT * FROM meta") {
+		return
+	}
+	const sum = "SELECT txn, (SELECT count(*) FROM t), (SELECT total(k) FROM t) FROM meta"
+	before, err := k.ints(sum)
+	if err != nil {
+		k.failed("read", err)
+		return
+	}
+	n, _ := strconv.Atoi(steps)
+	for range n {
+		k.run.lock.step(k.id)
+	}
+	after, err := k.ints(sum)
+	if err != nil {
+		k.failed("read", err)
+	} else if fmt.Sprint(before) != fmt.Sprint(after) {
+		k.run.violation(fmt.Sprintf("worker %d: a read transaction saw %v, and then %v", k.id, before, after))
+	}
+	k.exec("COMMIT")
+}
+
+func (k *worker) setJournal(mode string) {
+	h := k.run.of("a.db")
+	file := "delete"
+	if mode == "wal" {
+		file = mode
+	}
+	h.setMode(file)
+	got, err := k.text("PRAGMA journal_mode=" + mode)
+	if err != nil {
+		k.failed("journal_mode", err)
+		if got, err = k.text("PRAGMA journal_mode"); err != nil {
+			return
+		}
+	}
+	if got != "wal" {
+		k.journal = got
+		got = "delete"
+	}
+	h.setMode(got)
+}
+
+// wait makes all commits so far durable.
+func (k *worker) wait() {
+	if k.stock {
+		return
+	}
+	for i, h := range k.run.attached() {
+		before := h.head
+		ok, err := k.text("PRAGMA " + schemas[i] + ".async_wait")
+		k.run.lock.step(k.id)
+		if err != nil || ok != "ok" {
+			k.failed("async_wait", err)
+			continue
+		}
+		if h.mode() == "wal" {
+			at, _ := k.run.disk.Mark("async_wait")
+			h.promise(at, before, "async_wait returned")
+		}
+	}
+}
+
+func (k *worker) setMode(mode string) {
+	if k.stock {
+		return
+	}
+	for i, h := range k.run.attached() {
+		h.sync = false
+		ours := h.ours
+		_, err := k.text("PRAGMA " + schemas[i] + ".async_mode=" + mode)
+		k.run.lock.step(k.id)
+		if err != nil {
+			k.failed("async_mode", err)
+			continue
+		}
+		if mode == vfs.Sync.String() {
+			h.sync = true
+			at, _ := k.run.disk.Mark("async_mode=sync")
+			if h.mode() == "wal" {
+				h.promise(at, ours, "async_mode=sync returned")
+			}
+		}
+	}
+}
