@@ -3,6 +3,7 @@ package powercut
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"slices"
 	"time"
 )
@@ -48,7 +49,7 @@ type txn struct {
 	depth   int
 	changes map[int64]row
 	digest  digest
-	modes   []string // the journal modes that the database had after it
+	mode    string // the journal mode that it was made in
 
 	worker     int
 	writer     any // its connection
@@ -85,20 +86,42 @@ type history struct {
 	ours     *txn          // the last of those through this project's VFS
 	bounded  []*txn        // acknowledged at NORMAL, in order
 	promises []promise
+	switches []modeSwitch
+	unsafe   []span
 	open     int  // connections through this project's VFS
 	sync     bool // async_mode=sync is in force
 }
 
-// mode returns the journal mode that the database has now.
-func (h *history) mode() string { return h.head.modes[len(h.head.modes)-1] }
+// modeSwitch is a change of the journal mode to another, between two places in the trace.
+type modeSwitch struct {
+	mode     string
+	from, to int
+}
 
-// wal reports whether the transaction was committed in WAL mode.
-func (t *txn) wal() bool { return t.modes[0] == "wal" }
+// span is a part of the trace, in which a power cut may do anything:
+// SQLite keeps no journal that outlives it.
+type span struct{ from, to int }
 
-func newHistory(db, mode string) *history {
+const forever = math.MaxInt
+
+// mayBe reports whether the journal mode may be that if the transaction is the last,
+// and the power is cut after k events.
+func (h *history) mayBe(mode string, t *txn, k int) bool {
+	if mode == t.mode || t.id < 0 {
+		return true
+	}
+	for _, s := range h.switches {
+		if s.mode == mode && s.from <= k && s.to >= t.begun {
+			return true
+		}
+	}
+	return false
+}
+
+func newHistory(db string) *history {
 	// Before the database has its tables there is nothing.
-	none := &txn{id: -1, depth: -1, modes: []string{"delete", "wal"}}
-	root := &txn{before: none, modes: []string{mode}}
+	none := &txn{id: -1, depth: -1, mode: "delete"}
+	root := &txn{before: none, mode: "wal"}
 	return &history{
 		db: db, head: root, ours: root,
 		txns: map[int64]*txn{-1: none, 0: root}, rows: map[int64]row{},
@@ -107,7 +130,7 @@ func newHistory(db, mode string) *history {
 
 // begin starts a transaction after the one that the database says was the last.
 // It returns nil if there is none such.
-func (h *history) begin(id, before int64, at int) *txn {
+func (h *history) begin(id, before int64, mode string, at int) *txn {
 	u := h.txns[before]
 	if u == nil {
 		return nil
@@ -130,7 +153,7 @@ func (h *history) begin(id, before int64, at int) *txn {
 		h.head = u
 	}
 	t := &txn{
-		id: id, before: u, depth: u.depth + 1, modes: u.modes[len(u.modes)-1:],
+		id: id, mode: mode, before: u, depth: u.depth + 1,
 		changes: map[int64]row{}, begun: at, committed: -1, acked: -1,
 	}
 	h.txns[id] = t
@@ -169,11 +192,4 @@ func (h *history) visible(t *txn) {
 
 func (h *history) promise(from int, t *txn, why string) {
 	h.promises = append(h.promises, promise{from, t, why})
-}
-
-// setMode notes the journal mode that the database has from now on.
-func (h *history) setMode(mode string) {
-	if m := h.head.modes; m[len(m)-1] != mode {
-		h.head.modes = append(slices.Clip(m), mode)
-	}
 }

@@ -44,9 +44,7 @@ func look(c *sqlite3.Conn) (f finding) {
 		if f.mode, err = text(c, "PRAGMA journal_mode"); err != nil {
 			return err
 		}
-		if f.mode != "wal" {
-			f.mode = "delete" // or another one with a rollback journal
-		}
+		f.mode = fileMode(f.mode)
 		n, err := text(c, "SELECT count(*) FROM sqlite_schema")
 		if err != nil {
 			return err

@@ -16,6 +16,9 @@ type lockstep struct {
 	r *rand.Rand
 	// stay is how likely it is that who went on last goes on again.
 	stay float64
+	// slow is what is likely to stall, and stall is for how long at most.
+	slow  EventKind
+	stall time.Duration
 
 	mu     sync.Mutex
 	parked []*ticket
@@ -32,6 +35,9 @@ type stop struct {
 type ticket struct {
 	stop
 	pass chan struct{}
+	// stalled is until when it stalls.
+	stalled time.Time
+	seen    bool
 }
 
 func (s stop) compare(t stop) int {
@@ -51,7 +57,7 @@ func (l *lockstep) gate(op Op) { l.wait(stop{-1, op}) }
 func (l *lockstep) step(worker int) { l.wait(stop{worker: worker}) }
 
 func (l *lockstep) wait(s stop) {
-	t := &ticket{s, make(chan struct{})}
+	t := &ticket{stop: s, pass: make(chan struct{})}
 	l.mu.Lock()
 	l.parked = append(l.parked, t)
 	l.mu.Unlock()
@@ -73,7 +79,7 @@ func (l *lockstep) run(f func()) {
 
 // drive lets the goroutines pass until all have ended.
 func (l *lockstep) drive() {
-	idle := time.Microsecond
+	idle, waited := time.Microsecond, time.Duration(0)
 	for {
 		synctest.Wait()
 		t, done := l.next()
@@ -81,12 +87,15 @@ func (l *lockstep) drive() {
 			return
 		}
 		if t != nil {
-			idle = time.Microsecond
+			idle, waited = time.Microsecond, 0
 			close(t.pass)
 			time.Sleep(time.Duration(5+l.r.IntN(20)) * time.Microsecond)
 			continue
 		}
 		// All wait for time to pass.
+		if waited += idle; waited > 10*time.Minute {
+			panic("powercut: all wait for something that doesn't come")
+		}
 		time.Sleep(idle)
 		idle = min(2*idle, time.Millisecond)
 	}
@@ -100,16 +109,34 @@ func (l *lockstep) next() (t *ticket, done bool) {
 		return nil, l.live == 0
 	}
 	slices.SortFunc(l.parked, func(s, t *ticket) int { return s.compare(t.stop) })
-	i := l.r.IntN(len(l.parked))
+	// Now and then one stalls, as a thread does that isn't scheduled, while the others go on.
+	now := time.Now()
+	var ready []*ticket
+	for _, t := range l.parked {
+		often := 100
+		if t.worker < 0 && t.op.Kind == l.slow {
+			often = 2
+		}
+		if !t.seen && l.r.IntN(often) == 0 {
+			t.stalled = now.Add(time.Duration(l.r.Int64N(int64(l.stall))))
+		}
+		t.seen = true
+		if !now.Before(t.stalled) {
+			ready = append(ready, t)
+		}
+	}
+	if len(ready) == 0 {
+		return nil, false
+	}
+	t = ready[l.r.IntN(len(ready))]
 	if l.r.Float64() < l.stay {
-		for j, t := range l.parked {
-			if t.worker == l.last.worker && t.op.Handle == l.last.op.Handle {
-				i = j
+		for _, u := range ready {
+			if u.worker == l.last.worker && u.op.Handle == l.last.op.Handle {
+				t = u
 			}
 		}
 	}
-	t = l.parked[i]
-	l.parked = slices.Delete(l.parked, i, i+1)
+	l.parked = slices.DeleteFunc(l.parked, func(u *ticket) bool { return u == t })
 	l.last = t.stop
 	return t, false
 }

@@ -108,25 +108,27 @@ type workerPlan struct {
 
 // workload is a plan spelt out.
 type workload struct {
-	plan        Plan
-	pageSize    int
-	autoVacuum  bool
-	autockpt    int
-	cache       int // pages
-	sizeLimit   int // PRAGMA journal_size_limit, or -1
-	fresh       bool
-	second      bool // a second database is attached
-	powersafe   bool
-	sector      int
-	ordered     bool
-	syncTime    time.Duration
-	stay        float64
-	workers     []workerPlan
-	spaceLimit  int64
-	lastIsOurs  bool // a stock connection never closes last
-	exclusive   bool
-	steps       int
-	strictDelay bool
+	plan       Plan
+	pageSize   int
+	autoVacuum bool
+	autockpt   int
+	cache      int // pages
+	sizeLimit  int // PRAGMA journal_size_limit, or -1
+	fresh      bool
+	second     bool // a second database is attached
+	powersafe  bool
+	sector     int
+	ordered    bool
+	syncTime   time.Duration // of the WAL and the directory, give or take a half
+	dbSyncTime time.Duration // of the database file
+	stay       float64
+	slow       EventKind
+	workers    []workerPlan
+	spaceLimit int64
+	// checkpointer is set if the first worker does nothing but checkpoints.
+	checkpointer bool
+	lastIsOurs   bool // a stock connection never closes last
+	steps        int
 }
 
 // kinds are the workloads. Each sets what is particular to it.
@@ -156,6 +158,21 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 		w.steps = 5
 		p.changes = 60
 		p.size = 900
+	},
+	// One connection does nothing but checkpoints, which take long, while others commit at FULL.
+	"checkpoint": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 3+r.IntN(3))
+		w.checkpointer = true
+		p.levels = []Level{Full}
+		p.size = 50
+		p.changes = 1
+		w.steps = 12
+		w.autockpt = 0
+		w.slow = Truncate
+		p.of[stepPause] = 6
+		p.pause = w.syncTime / 20
+		w.dbSyncTime = []time.Duration{w.syncTime / 10, 5 * w.syncTime}[r.IntN(2)]
+		p.of[stepCheckpoint] = 0
 	},
 	// The WAL restarts all the time.
 	"restart": func(w *workload, r *rand.Rand, p *weights) {
@@ -206,8 +223,8 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 		w.steps = 8
 		w.autockpt = []int{2, 8, 1000}[r.IntN(3)]
 		w.lastIsOurs = !w.ordered
-		p.of[stepCheckpoint] = 4
-		p.of[stepReopen] = 1
+		p.of[stepCheckpoint] = 8
+		p.of[stepWait] = 4
 	},
 	// A write may spoil the rest of its sector.
 	"psow": func(w *workload, r *rand.Rand, p *weights) {
@@ -246,22 +263,25 @@ type weights struct {
 	levels  []Level
 	changes int
 	size    int
+	pause   time.Duration // up to 80 of it
 }
 
 // spell spells out the plan.
 func (p Plan) spell() *workload {
 	r := rand.New(rand.NewPCG(p.Seed, 1))
 	w := &workload{
-		plan:      p,
-		pageSize:  512 << r.IntN(5),
-		autockpt:  []int{1000, 1000, 20, 4, 0}[r.IntN(5)],
-		cache:     200,
-		sizeLimit: -1,
-		powersafe: true,
-		sector:    4096,
-		ordered:   r.IntN(3) == 0,
-		syncTime:  []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond}[r.IntN(3)],
-		stay:      []float64{0, 0.5, 0.9}[r.IntN(3)],
+		plan:       p,
+		pageSize:   512 << r.IntN(5),
+		autockpt:   []int{1000, 1000, 20, 4, 0}[r.IntN(5)],
+		cache:      200,
+		sizeLimit:  -1,
+		powersafe:  true,
+		sector:     4096,
+		ordered:    r.IntN(3) == 0,
+		syncTime:   []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond}[r.IntN(3)],
+		dbSyncTime: []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond}[r.IntN(3)],
+		stay:       []float64{0, 0.5, 0.9}[r.IntN(3)],
+		slow:       []EventKind{Mark, Truncate, SyncStart, SyncEnd, Link, Unlink}[r.IntN(6)],
 	}
 	if r.IntN(40) == 0 {
 		w.pageSize = 16384 << r.IntN(3)
@@ -274,6 +294,7 @@ func (p Plan) spell() *workload {
 		levels:  []Level{Off, Normal, Normal, Full, Full, Extra},
 		changes: 4,
 		size:    300,
+		pause:   time.Millisecond,
 	}
 	kinds[p.Kind](w, r, ws)
 	if p.Fault != "" {
@@ -302,6 +323,9 @@ func (p Plan) spell() *workload {
 					break
 				}
 			}
+			if i == 0 && w.checkpointer && kind == stepTxn {
+				kind = stepCheckpoint
+			}
 			s := step{n: n, kind: kind, seed: r.Uint64()}
 			s.fill(r, ws)
 			n++
@@ -328,7 +352,7 @@ func (s *step) fill(r *rand.Rand, ws *weights) {
 	case stepCheckpoint:
 		s.arg = []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[r.IntN(4)]
 	case stepJournalMode:
-		s.arg = []string{"wal", "wal", "delete", "truncate", "persist"}[r.IntN(5)]
+		s.arg = []string{"wal", "wal", "delete", "truncate", "persist", "memory"}[r.IntN(6)]
 	case stepLevel:
 		s.arg = string(ws.levels[r.IntN(len(ws.levels))])
 	case stepMode:
@@ -336,6 +360,6 @@ func (s *step) fill(r *rand.Rand, ws *weights) {
 	case stepRead:
 		s.arg = strconv.Itoa(1 + r.IntN(30))
 	case stepPause:
-		s.arg = (time.Duration(1+r.IntN(80)) * time.Millisecond).String()
+		s.arg = (time.Duration(1+r.IntN(80)) * ws.pause).String()
 	}
 }

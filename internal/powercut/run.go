@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -83,14 +84,13 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	}
 	Async(disabled) // registers it
 	x := &run{w: w, disabled: disabled, image: img}
-	mode := "wal"
-	x.hist = append(x.hist, newHistory("a.db", mode))
+	x.hist = append(x.hist, newHistory("a.db"))
 	if w.second {
-		x.hist = append(x.hist, newHistory("b.db", mode))
+		x.hist = append(x.hist, newHistory("b.db"))
 	}
 	synctest.Test(t, func(*testing.T) {
 		r := rand.New(rand.NewPCG(p.Seed, 3))
-		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay}
+		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay, slow: w.slow, stall: 4 * w.syncTime}
 		x.fault = newInjector(p.Fault)
 		x.cfg = Config{
 			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Ordered: w.ordered,
@@ -98,7 +98,11 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 			Fault: func(op Op) Fault {
 				f := x.fault.next(op)
 				if op.Kind == SyncStart || op.Kind == DirSyncStart {
-					f.Hang += w.syncTime/2 + time.Duration(r.Int64N(int64(w.syncTime)))
+					took := w.syncTime
+					if strings.HasSuffix(op.Name, ".db") {
+						took = w.dbSyncTime
+					}
+					f.Hang += took/2 + time.Duration(r.Int64N(int64(took)))
 				}
 				return f
 			},

@@ -40,7 +40,18 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 			k.failed("read meta", err)
 			return
 		}
-		t := h.begin(id, before[0], at)
+		mode, err := k.text("PRAGMA " + schemas[i] + ".journal_mode")
+		if err != nil {
+			k.failed("journal_mode", err)
+			return
+		}
+		if mode != "wal" {
+			k.journal, mode = mode, "delete"
+		}
+		if k.journal == "memory" {
+			h.unsafe = append(h.unsafe, span{at, forever})
+		}
+		t := h.begin(id, before[0], mode, at)
 		if t == nil {
 			k.run.violation(fmt.Sprintf("worker %d: %s holds transaction %d, which never was", k.id, h.db, before[0]))
 			return
@@ -88,12 +99,15 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 	at, now := k.run.disk.Mark(fmt.Sprintf("commit %d of worker %d at %s", id, k.id, k.now))
 	for _, p := range parts {
 		p.t.acked, p.t.ackedAt = at, now
+		if n := len(p.h.unsafe); n > 0 && p.h.unsafe[n-1].to == forever {
+			p.h.unsafe[n-1].to = at
+		}
 		switch {
-		case p.t.wal() && (k.now == Full || k.now == Extra || sync && p.h.sync && !k.stock):
+		case p.t.mode == "wal" && (k.now == Full || k.now == Extra || sync && p.h.sync && !k.stock):
 			p.h.promise(at, p.t, fmt.Sprintf("commit at %s returned", k.now))
-		case p.t.wal() && k.now == Normal && !k.stock:
+		case p.t.mode == "wal" && k.now == Normal && !k.stock:
 			p.h.bounded = append(p.h.bounded, p.t)
-		case !p.t.wal() && (k.now == Extra || k.now == Full && k.journal != "delete"):
+		case p.t.mode != "wal" && (k.now == Extra || k.now == Full && k.journal != "delete"):
 			p.h.promise(at, p.t, fmt.Sprintf("commit at %s with journal_mode=%s returned", k.now, k.journal))
 		}
 	}

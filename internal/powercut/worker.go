@@ -88,8 +88,8 @@ func (k *worker) open() bool {
 			k.failed("open", err)
 		}
 	}
-	if w.fresh {
-		k.create()
+	if w.fresh && !k.create() {
+		return false
 	}
 	if w.second {
 		k.exec("ATTACH '" + k.uri("b.db") + "' AS other")
@@ -99,19 +99,20 @@ func (k *worker) open() bool {
 }
 
 // create makes the tables where the database is new.
-func (k *worker) create() {
+func (k *worker) create() bool {
 	w := k.run.w
 	if n, err := k.ints("SELECT count(*) FROM sqlite_schema"); err == nil && n[0] > 0 {
-		return
+		return true
 	}
 	err := k.conn.Exec(fmt.Sprintf("PRAGMA page_size=%d; PRAGMA journal_mode=wal; PRAGMA synchronous=full; ", w.pageSize) + tables)
 	k.run.lock.step(k.id)
 	if err != nil {
 		k.failed("create", err)
-		return
+		return false
 	}
 	at, _ := k.run.disk.Mark("created")
 	k.run.of("a.db").promise(at, k.run.of("a.db").txns[0], "tables created")
+	return true
 }
 
 // close closes the connection.
@@ -130,7 +131,7 @@ func (k *worker) close() {
 	}
 	at, _ := k.run.disk.Mark("closed")
 	for _, h := range k.run.attached() {
-		if h.open == 0 && h.mode() == "wal" && k.run.disk.FailedSyncs() == 0 {
+		if h.open == 0 && h.ours.mode == "wal" && h.head.mode == "wal" && k.run.disk.FailedSyncs() == 0 {
 			h.promise(at, h.ours, "last close returned")
 		}
 	}
@@ -250,23 +251,30 @@ func (k *worker) read(steps string) {
 
 func (k *worker) setJournal(mode string) {
 	h := k.run.of("a.db")
-	file := "delete"
-	if mode == "wal" {
-		file = mode
-	}
-	h.setMode(file)
+	at, _ := k.run.disk.Len()
+	h.switches = append(h.switches, modeSwitch{fileMode(mode), at, forever})
+	s := &h.switches[len(h.switches)-1]
 	got, err := k.text("PRAGMA journal_mode=" + mode)
 	if err != nil {
 		k.failed("journal_mode", err)
-		if got, err = k.text("PRAGMA journal_mode"); err != nil {
-			return
-		}
+		return
+	}
+	if fileMode(got) == s.mode {
+		s.to, _ = k.run.disk.Len()
+	} else {
+		s.to = s.from // another connection has it open
 	}
 	if got != "wal" {
 		k.journal = got
-		got = "delete"
 	}
-	h.setMode(got)
+}
+
+// fileMode is a journal mode as another connection sees it: which one with a rollback journal isn't in the file.
+func fileMode(mode string) string {
+	if mode == "wal" {
+		return mode
+	}
+	return "delete"
 }
 
 // wait makes all commits so far durable.
@@ -282,7 +290,7 @@ func (k *worker) wait() {
 			k.failed("async_wait", err)
 			continue
 		}
-		if h.mode() == "wal" {
+		if before.mode == "wal" {
 			at, _ := k.run.disk.Mark("async_wait")
 			h.promise(at, before, "async_wait returned")
 		}
@@ -305,7 +313,7 @@ func (k *worker) setMode(mode string) {
 		if mode == vfs.Sync.String() {
 			h.sync = true
 			at, _ := k.run.disk.Mark("async_mode=sync")
-			if h.mode() == "wal" {
+			if ours.mode == "wal" {
 				h.promise(at, ours, "async_mode=sync returned")
 			}
 		}

@@ -221,7 +221,7 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 	}
 
 	if r.File == DB && q.cfg.Disabled.Has(rules.ClearClosed) {
-		q.clearLiterally()
+		q.clearLiterally(e)
 	}
 	return false, nil
 }
@@ -440,8 +440,14 @@ func (q *Queue[W]) Restart(now Time) []Answer[W] {
 
 // clearLiterally is rule 5 as CN112347107B words it, for a test:
 // the queued requests for the WAL go, whatever they asked for.
-func (q *Queue[W]) clearLiterally() {
+// Who waits for them is answered with the database's sync.
+func (q *Queue[W]) clearLiterally(db *entry[W]) {
 	f := &q.files[WAL]
+	for _, e := range f.queue {
+		for _, w := range e.waiters {
+			db.add(waiting[W]{waiter: w.waiter, urgent: w.urgent})
+		}
+	}
 	f.queue = nil
 	f.durable = f.written
 }
