@@ -137,8 +137,8 @@ func (m *Machine) state(x *run, o *oracle, seen map[uint64]finding, img Image, r
 	if err := o.check(f); err != nil {
 		return err
 	}
-	if !ok && m.Depth.Follow > 0 && r.IntN(m.Depth.Follow) == 0 && f.txn >= 0 {
-		n, err := follow(img, o.h.db, f, x.cfg, r, func(f finding) bool { return o.check(f) == nil })
+	if !ok && m.Depth.Follow > 0 && r.IntN(m.Depth.Follow) == 0 && f.err == nil && f.txn >= 0 {
+		n, err := follow(img, o.h.db, f, x.cfg, r)
 		m.Counts.Nested += n
 		m.Counts.States += n
 		m.Counts.Images += n

@@ -48,8 +48,8 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 		if mode != "wal" {
 			k.journal, mode = mode, "delete"
 		}
-		if k.journal == "memory" {
-			h.unsafe = append(h.unsafe, span{at, forever})
+		if mode != "wal" && k.journal == "memory" {
+			defer k.unsafe(h, at)()
 		}
 		t := h.begin(id, before[0], mode, at)
 		if t == nil {
@@ -99,9 +99,6 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 	at, now := k.run.disk.Mark(fmt.Sprintf("commit %d of worker %d at %s", id, k.id, k.now))
 	for _, p := range parts {
 		p.t.acked, p.t.ackedAt = at, now
-		if n := len(p.h.unsafe); n > 0 && p.h.unsafe[n-1].to == forever {
-			p.h.unsafe[n-1].to = at
-		}
 		switch {
 		case p.t.mode == "wal" && (k.now == Full || k.now == Extra || sync && p.h.sync && !k.stock):
 			p.h.promise(at, p.t, fmt.Sprintf("commit at %s returned", k.now))
@@ -111,6 +108,13 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 			p.h.promise(at, p.t, fmt.Sprintf("commit at %s with journal_mode=%s returned", k.now, k.journal))
 		}
 	}
+}
+
+// unsafe takes note that from an event on, until it is told, SQLite has no journal on the disk.
+func (k *worker) unsafe(h *history, from int) (end func()) {
+	i := len(h.unsafe)
+	h.unsafe = append(h.unsafe, span{from, forever})
+	return func() { h.unsafe[i].to, _ = k.run.disk.Len() }
 }
 
 // nested makes changes within a savepoint, and may roll them back.

@@ -252,6 +252,9 @@ func (k *worker) read(steps string) {
 func (k *worker) setJournal(mode string) {
 	h := k.run.of("a.db")
 	at, _ := k.run.disk.Len()
+	if mode == "memory" || k.journal == "memory" {
+		defer k.unsafe(h, at)()
+	}
 	h.switches = append(h.switches, modeSwitch{fileMode(mode), at, forever})
 	s := &h.switches[len(h.switches)-1]
 	got, err := k.text("PRAGMA journal_mode=" + mode)
