@@ -114,7 +114,7 @@ func Register(name string, base sqlitevfs.VFS, opts ...Option) error {
 	if base == nil {
 		base = sqlitevfs.Find("")
 	}
-	sqlitevfs.Register(name, &asyncVFS{VFS: base, config: cfg})
+	sqlitevfs.Register(name, &asyncVFS{VFS: base, config: cfg, name: name})
 	return nil
 }
 

@@ -45,15 +45,25 @@ type database struct {
 	walID    identity
 	stopped  chan struct{} // closed when the syncer has ended
 
+	// unsynced is set while part of the WAL has to be written once more (see refresh.go).
+	// refreshMu is held during I/O, guards how far it has been, and is taken before mu.
+	unsynced   atomic.Pointer[unsynced]
+	refreshMu  ioMutex
+	generation atomic.Uint64 // of the WAL; it grows while mu is held
+	uri        string        // for a connection of the library's own
+
 	mu       sync.Mutex
 	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
 	walNames []nameKey                 // the names that the WAL was opened by; +checklocks:mu
 	walSync  sqlitevfs.File            // the syncer's own handle of the WAL; +checklocks:mu
 	flags    sqlitevfs.SyncFlag        // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
-	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
-	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
-	stop     bool                      // tells the syncer to end; +checklocks:mu
-	tally    tally                     // +checklocks:mu
+	walEnd   int64                     // of what was written to the WAL and counted, in this generation; +checklocks:mu
+	// walDurable is as far as the WAL is known to be durable, of this generation.
+	walDurable int64          // +checklocks:mu
+	newWAL     bool           // the WAL's directory entry may not be durable (H4); +checklocks:mu
+	armed      syncqueue.Time // when the syncer will wake; +checklocks:mu
+	stop       bool           // tells the syncer to end; +checklocks:mu
+	tally      tally          // +checklocks:mu
 
 	kick chan struct{} // wakes the syncer
 
@@ -72,6 +82,9 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		leases:  map[*lease]struct{}{},
 		kick:    make(chan struct{}, 1),
 		walMu:   make(ioMutex, 1),
+		uri:     ownURI(v.name, name),
+
+		refreshMu: make(ioMutex, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
 	db.mode.Store(registry.mode.Load())
@@ -129,6 +142,11 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	}
 	db.walRefs = 1
 	db.walID = id
+	var durable int64
+	if u := db.recall(file); u != nil && !db.rules.Has(rules.Refresh) {
+		db.unsynced.Store(u)
+		durable = u.upTo.Load()
+	}
 	db.stopped = make(chan struct{})
 
 	db.mu.Lock()
@@ -136,6 +154,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	db.walNames = []nameKey{key}
 	// H4: whether this process made the file can't be told, so take it that it did.
 	db.newWAL = true
+	db.walEnd, db.walDurable = 0, durable
 	db.stop = false
 	db.armed = never
 	db.mu.Unlock()
@@ -243,14 +262,31 @@ func (db *database) pending(file syncqueue.File) bool {
 
 // commits counts bytes of WAL that weren't counted before and, if it is one, a commit.
 // It returns the sequence that makes the commit durable, and the number of commits so far.
-func (db *database) commits(bytes int, commit bool) (seq, n uint64) {
+func (db *database) commits(w walBytes, commit bool) (seq, n uint64) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	db.queue.Wrote(syncqueue.WAL, bytes)
+	db.wroteWAL(w)
 	if commit {
 		db.tally.commits++
 	}
 	return db.queue.Written(syncqueue.WAL), db.tally.commits
+}
+
+// walBytes are bytes that were written to the WAL.
+type walBytes struct {
+	n          int
+	end        int64  // of the last one
+	generation uint64 // that they belong to
+}
+
+// wroteWAL counts bytes of WAL.
+// +checklocks:db.mu
+func (db *database) wroteWAL(w walBytes) {
+	db.queue.Wrote(syncqueue.WAL, w.n)
+	// By the end of its commit, another connection may have restarted the WAL.
+	if w.generation == db.generation.Load() {
+		db.walEnd = max(db.walEnd, w.end)
+	}
 }
 
 // cancelled counts a commit that was cancelled while it waited.
@@ -281,6 +317,9 @@ func (db *database) restartWAL() bool {
 		return false
 	}
 	db.tally.durable = db.tally.commits
+	db.forget()
+	db.generation.Add(1)
+	db.walEnd, db.walDurable = 0, 0
 	db.answer(db.queue.Restart(db.now()))
 	return true
 }
@@ -312,6 +351,9 @@ func (db *database) useWAL() (done func(), open bool) {
 
 // waitDurable returns once every commit made before is durable, by whichever process.
 func (db *database) waitDurable(ctx context.Context) error {
+	if err := db.refreshWAL(ctx); err != nil {
+		return err
+	}
 	done, open := db.useWAL()
 	defer done()
 	if !open {

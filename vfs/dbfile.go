@@ -105,10 +105,13 @@ func (f *dbFile) writable() error {
 	if f.wal != nil && !f.checkpointing {
 		f.startCheckpoint()
 	}
-	if f.wal != nil {
-		return f.checkpointErr
+	if f.wal == nil {
+		return nil
 	}
-	return nil
+	if f.checkpointErr == nil && f.db.unsynced.Load() != nil {
+		f.checkpointErr = f.wal.refreshCheckpointed(f.wal.read)
+	}
+	return f.checkpointErr
 }
 
 // Sync makes the database file durable.

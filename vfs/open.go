@@ -14,6 +14,7 @@ import (
 type asyncVFS struct {
 	sqlitevfs.VFS
 	*config
+	name string
 }
 
 var _ sqlitevfs.VFSFilename = (*asyncVFS)(nil)

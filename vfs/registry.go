@@ -13,10 +13,14 @@ import (
 // registry holds the databases that this process has open through this package,
 // whichever VFS name they were opened by.
 //
-// Locks are taken in the order registry.mu, database.walMu, database.mu.
+// Locks are taken in the order registry.mu, database.walMu, database.refreshMu, database.mu.
 var registry struct {
 	mu  sync.Mutex
 	dbs []*database // +checklocks:mu
+
+	// unsyncedMu guards the list and whether each is over. No lock is taken while it is held.
+	unsyncedMu sync.Mutex
+	unsynced   []*unsynced
 
 	// mode is what databases start in; SetMode sets it.
 	mode atomic.Uint32

@@ -108,7 +108,7 @@ func (db *database) result(err error) error {
 func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	own, flags, names := db.walSync, db.flags, db.walNames
 	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Has(rules.H4Create)
-	commits := db.tally.commits
+	commits, end, gen := db.tally.commits, db.walEnd, db.generation.Load()
 	if db.rules.Has(rules.GroupWait) && job.File == syncqueue.WAL {
 		// Switched off by a test: whoever waits is answered before the sync.
 		db.answer(db.queue.AnswerEarly(job.File))
@@ -138,6 +138,9 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		if job.File == syncqueue.WAL {
 			db.newWAL = false
 			db.tally.durable = max(db.tally.durable, commits)
+			if gen == db.generation.Load() {
+				db.walDurable = max(db.walDurable, end)
+			}
 		}
 	} else {
 		failure = &SyncError{
@@ -148,6 +151,8 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		if !db.rules.Has(rules.H5) {
 			// H5: a failed sync is final, and it is never tried again.
 			db.failure.CompareAndSwap(nil, failure)
+			durable := db.walDurable
+			db.unlocked(func() { db.remember(own, durable) })
 		}
 	}
 	db.tally.took(took)

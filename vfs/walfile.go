@@ -26,9 +26,9 @@ type walFile struct {
 	db   *database
 	main *dbFile
 
-	// uncounted is the number of bytes written that the queue doesn't know of yet.
+	// uncounted are the bytes written that the queue doesn't know of yet.
 	// Until it does, no sync is taken to cover them.
-	uncounted int
+	uncounted walBytes
 	// wrote is set from a write to the end of the commit.
 	wrote bool
 	// commitFrame is set from the write of a transaction's last frame to the end of the commit.
@@ -40,6 +40,14 @@ type walFile struct {
 	syncAsked bool
 	// newHeader is set from the write of the WAL's header until it is durable (H3).
 	newHeader bool
+	// read is where the WAL was read last. In a checkpoint, what was read there is written next.
+	read int64
+}
+
+// ReadAt reads the header or a part of a frame.
+func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
+	w.read = off
+	return w.File.ReadAt(p, off)
 }
 
 // Close ends the connection's part in the WAL.
@@ -73,6 +81,11 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 			return 0, tag(err)
 		}
 	}
+	if !header && w.db.unsynced.Load() != nil {
+		if err := w.refreshBefore(off); err != nil {
+			return 0, tag(err)
+		}
+	}
 	// Of the size of the database, other than zero: this is the last frame of a transaction.
 	// https://sqlite.org/fileformat.html#wal_frame_header
 	if len(p) == frameHeaderSize && !header && binary.BigEndian.Uint32(p[4:]) != 0 {
@@ -80,7 +93,9 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	n, err := w.File.WriteAt(p, off)
 	// A write that fails may have written something all the same.
-	w.uncounted += len(p)
+	w.uncounted.n += len(p)
+	w.uncounted.end = max(w.uncounted.end, off+int64(len(p)))
+	w.uncounted.generation = w.db.generation.Load()
 	w.wrote = true
 	w.newHeader = w.newHeader || header
 	if err != nil {
@@ -130,8 +145,12 @@ func (w *walFile) Truncate(size int64) error {
 	if err := w.main.syncDB(false); err != nil {
 		return tag(err)
 	}
-	w.uncounted++
-	return w.File.Truncate(size)
+	w.uncounted.n++
+	err := w.File.Truncate(size)
+	if err == nil && size == 0 {
+		w.db.forget()
+	}
+	return err
 }
 
 // Sync is called for the header of a restarted WAL, by a commit at FULL, and by a checkpoint.
@@ -155,9 +174,11 @@ func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
 
 // count tells the queue of the bytes written.
 func (w *walFile) count() {
-	if w.uncounted > 0 {
-		w.db.wrote(syncqueue.WAL, w.uncounted)
-		w.uncounted = 0
+	if w.uncounted.n > 0 {
+		w.db.mu.Lock()
+		w.db.wroteWAL(w.uncounted)
+		w.db.mu.Unlock()
+		w.uncounted = walBytes{}
 	}
 }
 
@@ -200,6 +221,6 @@ func (w *walFile) settle() {
 // published counts what was written. It returns the sequence that makes the commit durable, and its number.
 func (w *walFile) published() (seq, n uint64) {
 	seq, n = w.db.commits(w.uncounted, w.commitFrame)
-	w.uncounted, w.wrote, w.syncAsked, w.commitFrame = 0, false, false, false
+	w.uncounted, w.wrote, w.syncAsked, w.commitFrame = walBytes{}, false, false, false
 	return seq, n
 }

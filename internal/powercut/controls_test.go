@@ -19,17 +19,19 @@ func TestMain(m *testing.M) {
 var controls = []struct {
 	rule  rules.Set
 	kinds []string
+	fault string
 }{
-	{rules.H1, []string{"restart", "mixed"}},
-	{rules.H2, []string{"restart", "mixed"}},
-	{rules.H3, []string{"restart", "mixed"}},
-	{rules.H4Create, []string{"single", "reopen", "fresh"}},
-	{rules.H4Delete, []string{"journal"}},
-	{rules.H5, []string{"single", "group"}},
-	{rules.H6, []string{"group", "mixed"}},
-	{rules.GroupWait, []string{"group"}},
-	{rules.ForeignWrites, []string{"stock"}},
-	{rules.ClearClosed, []string{"checkpoint"}},
+	{rule: rules.H1, kinds: []string{"restart", "mixed"}},
+	{rule: rules.H2, kinds: []string{"restart", "mixed"}},
+	{rule: rules.H3, kinds: []string{"restart", "mixed"}},
+	{rule: rules.H4Create, kinds: []string{"single", "reopen", "fresh"}},
+	{rule: rules.H4Delete, kinds: []string{"journal"}},
+	{rule: rules.H5, kinds: []string{"single", "group"}, fault: "sync-lost"},
+	{rule: rules.H6, kinds: []string{"group", "mixed"}},
+	{rule: rules.GroupWait, kinds: []string{"group"}},
+	{rule: rules.ForeignWrites, kinds: []string{"stock"}},
+	{rule: rules.ClearClosed, kinds: []string{"checkpoint"}},
+	{rule: rules.Refresh, kinds: []string{"single", "group", "restart"}, fault: "sync-lost"},
 }
 
 func TestControls(t *testing.T) {
@@ -39,8 +41,8 @@ func TestControls(t *testing.T) {
 			for seed := range 60 {
 				for _, kind := range control.kinds {
 					p := Plan{Kind: kind, Seed: uint64(seed)}
-					if control.rule == rules.H5 {
-						p.Fault = fmt.Sprintf("sync-lost@%d", 1+seed%20)
+					if control.fault != "" {
+						p.Fault = fmt.Sprintf("%s@%d", control.fault, 1+seed%20)
 					}
 					err := m.Run(t, p)
 					var v *Violation

@@ -26,7 +26,9 @@ var faults = map[string]struct {
 	"full":      {isWrite, func(op Op) Fault { return Fault{Err: sqlite3.FULL, Short: op.Size / 3} }},
 	"link":      {func(k EventKind) bool { return k == Link }, func(Op) Fault { return Fault{Err: syscall.ENOSPC} }},
 	"unlink":    {func(k EventKind) bool { return k == Unlink }, func(Op) Fault { return Fault{Err: syscall.EIO} }},
-	"truncate":  {func(k EventKind) bool { return k == Truncate }, func(Op) Fault { return Fault{Err: syscall.EIO} }},
+	// The disk is full once so many KiB are added.
+	"space":    {func(EventKind) bool { return false }, nil},
+	"truncate": {func(k EventKind) bool { return k == Truncate }, func(Op) Fault { return Fault{Err: syscall.EIO} }},
 }
 
 func isSync(k EventKind) bool  { return k == SyncStart || k == DirSyncStart }
@@ -37,7 +39,8 @@ type injector struct {
 	name  string
 	left  int // operations until it happens
 	stays bool
-	done  bool
+	done  bool // it has happened
+	over  bool // and doesn't any more
 }
 
 // parseFault reads "name@n", or "name@n+" for a fault that stays.
@@ -67,7 +70,7 @@ func newInjector(s string) *injector {
 // next returns the fault of an operation.
 func (f *injector) next(op Op) Fault {
 	kind, ok := faults[f.name]
-	if !ok || !kind.kind(op.Kind) {
+	if !ok || f.over || !kind.kind(op.Kind) {
 		return Fault{}
 	}
 	f.left--
@@ -76,6 +79,18 @@ func (f *injector) next(op Op) Fault {
 		return kind.fault(op)
 	}
 	return Fault{}
+}
+
+// spaceLimit returns the size of a disk that holds img.
+func (f *injector) spaceLimit(img Image) (limit int64) {
+	if f.name != "space" {
+		return 0
+	}
+	f.done = true
+	for _, data := range img {
+		limit += int64(len(data))
+	}
+	return limit + int64(f.left)<<10
 }
 
 // explains reports whether an error may come of the fault.

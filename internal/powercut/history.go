@@ -90,6 +90,7 @@ type history struct {
 	unsafe   []span
 	open     int  // connections through this project's VFS
 	sync     bool // async_mode=sync is in force
+	modes    int  // times that async_mode was set
 }
 
 // modeSwitch is a change of the journal mode to another, between two places in the trace.

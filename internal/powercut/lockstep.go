@@ -20,6 +20,8 @@ type lockstep struct {
 	slow  EventKind
 	stall time.Duration
 
+	came chan struct{} // somebody has come to the gate
+
 	mu     sync.Mutex
 	parked []*ticket
 	live   int // goroutines started with run that haven't ended
@@ -61,6 +63,10 @@ func (l *lockstep) wait(s stop) {
 	l.mu.Lock()
 	l.parked = append(l.parked, t)
 	l.mu.Unlock()
+	select {
+	case l.came <- struct{}{}:
+	default:
+	}
 	<-t.pass
 }
 
@@ -77,40 +83,48 @@ func (l *lockstep) run(f func()) {
 	}()
 }
 
+// patience is how long all may wait before that is taken for a deadlock.
+const patience = time.Hour
+
 // drive lets the goroutines pass until all have ended.
 func (l *lockstep) drive() {
-	idle, waited := time.Microsecond, time.Duration(0)
 	for {
 		synctest.Wait()
-		t, done := l.next()
-		if done {
-			return
+		select {
+		case <-l.came: // before
+		default:
 		}
-		if t != nil {
-			idle, waited = time.Microsecond, 0
+		t, until, done := l.next()
+		switch {
+		case done:
+			return
+		case t != nil:
 			close(t.pass)
 			time.Sleep(time.Duration(5+l.r.IntN(20)) * time.Microsecond)
-			continue
+		default:
+			// All wait for time to pass.
+			select {
+			case <-l.came:
+			case <-time.After(until):
+				if until == patience {
+					panic("powercut: all wait for something that doesn't come")
+				}
+			}
 		}
-		// All wait for time to pass.
-		if waited += idle; waited > 10*time.Minute {
-			panic("powercut: all wait for something that doesn't come")
-		}
-		time.Sleep(idle)
-		idle = min(2*idle, time.Millisecond)
 	}
 }
 
-// next chooses who passes.
-func (l *lockstep) next() (t *ticket, done bool) {
+// next chooses who passes. If that is nobody, it returns how long to wait unless somebody comes.
+func (l *lockstep) next() (t *ticket, until time.Duration, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.parked) == 0 {
-		return nil, l.live == 0
+		return nil, patience, l.live == 0
 	}
 	slices.SortFunc(l.parked, func(s, t *ticket) int { return s.compare(t.stop) })
 	// Now and then one stalls, as a thread does that isn't scheduled, while the others go on.
 	now := time.Now()
+	until = patience
 	var ready []*ticket
 	for _, t := range l.parked {
 		often := 100
@@ -121,12 +135,14 @@ func (l *lockstep) next() (t *ticket, done bool) {
 			t.stalled = now.Add(time.Duration(l.r.Int64N(int64(l.stall))))
 		}
 		t.seen = true
-		if !now.Before(t.stalled) {
+		if left := t.stalled.Sub(now); left > 0 {
+			until = min(until, left)
+		} else {
 			ready = append(ready, t)
 		}
 	}
 	if len(ready) == 0 {
-		return nil, false
+		return nil, until, false
 	}
 	t = ready[l.r.IntN(len(ready))]
 	if l.r.Float64() < l.stay {
@@ -138,5 +154,5 @@ func (l *lockstep) next() (t *ticket, done bool) {
 	}
 	l.parked = slices.DeleteFunc(l.parked, func(u *ticket) bool { return u == t })
 	l.last = t.stop
-	return t, false
+	return t, 0, false
 }

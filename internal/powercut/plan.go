@@ -124,7 +124,6 @@ type workload struct {
 	stay       float64
 	slow       EventKind
 	workers    []workerPlan
-	spaceLimit int64
 	// checkpointer is set if the first worker does nothing but checkpoints.
 	checkpointer bool
 	lastIsOurs   bool // a stock connection never closes last
@@ -161,17 +160,17 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 	},
 	// One connection does nothing but checkpoints, which take long, while others commit at FULL.
 	"checkpoint": func(w *workload, r *rand.Rand, p *weights) {
-		w.workers = make([]workerPlan, 3+r.IntN(3))
+		w.workers = make([]workerPlan, 3+r.IntN(2))
 		w.checkpointer = true
 		p.levels = []Level{Full}
 		p.size = 50
 		p.changes = 1
-		w.steps = 12
+		w.steps = 16
 		w.autockpt = 0
 		w.slow = Truncate
-		p.of[stepPause] = 6
+		p.of[stepPause] = 20
 		p.pause = w.syncTime / 20
-		w.dbSyncTime = []time.Duration{w.syncTime / 10, 5 * w.syncTime}[r.IntN(2)]
+		w.dbSyncTime = []time.Duration{w.syncTime / 10, w.syncTime / 10, 5 * w.syncTime}[r.IntN(3)]
 		p.of[stepCheckpoint] = 0
 	},
 	// The WAL restarts all the time.
@@ -328,6 +327,9 @@ func (p Plan) spell() *workload {
 			}
 			s := step{n: n, kind: kind, seed: r.Uint64()}
 			s.fill(r, ws)
+			if s.kind == stepCheckpoint && w.checkpointer {
+				s.arg = "PASSIVE" // others can write meanwhile
+			}
 			n++
 			if !slices.Contains(p.Drop, s.n) {
 				wp.steps = append(wp.steps, s)

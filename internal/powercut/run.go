@@ -26,8 +26,10 @@ type run struct {
 	hist     []*history
 	fault    *injector
 
+	healthy    bool // the fault is gone: nothing may go wrong any more
 	lastTxn    int64
 	waiting    int // workers that have come to the end of their steps
+	ended      int // and those that have closed their connection
 	stock      int // connections on the stock VFS
 	violations []string
 	trace      []Event
@@ -90,11 +92,11 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	}
 	synctest.Test(t, func(*testing.T) {
 		r := rand.New(rand.NewPCG(p.Seed, 3))
-		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay, slow: w.slow, stall: 4 * w.syncTime}
+		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay, slow: w.slow, stall: 4 * w.syncTime, came: make(chan struct{}, 1)}
 		x.fault = newInjector(p.Fault)
 		x.cfg = Config{
 			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Ordered: w.ordered,
-			Gate: x.lock.gate, SpaceLimit: w.spaceLimit,
+			Gate: x.lock.gate, SpaceLimit: x.fault.spaceLimit(img),
 			Fault: func(op Op) Fault {
 				f := x.fault.next(op)
 				if op.Kind == SyncStart || op.Kind == DirSyncStart {
@@ -112,6 +114,10 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 		for i, wp := range w.workers {
 			k := &worker{workerPlan: wp, id: i, run: x, now: Full}
 			x.lock.run(k.work)
+		}
+		if p.Fault != "" {
+			k := &worker{workerPlan: survivor(r), id: len(w.workers), run: x, now: Full}
+			x.lock.run(k.survive)
 		}
 		x.lock.drive()
 		x.trace = x.disk.Trace()
@@ -162,7 +168,7 @@ func (x *run) arrive(k *worker) {
 
 // failed takes note of an error that a worker got.
 func (x *run) failed(what string, err error) {
-	if !x.fault.explains(err) {
+	if x.healthy || !x.fault.explains(err) {
 		x.violation(what)
 	}
 }

@@ -1,8 +1,13 @@
 package powercut
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
 )
 
 // tables makes the tables that the workloads use.
@@ -86,8 +91,22 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 	for _, p := range parts {
 		sync = sync && p.h.sync
 	}
-	if !k.exec("COMMIT") {
+	failed := k.failure(parts)
+	if err := k.conn.Exec("COMMIT"); err != nil {
+		k.failed("COMMIT", err)
+		if errors.Is(err, sqlite3.IOERR_FSYNC) {
+			// H5: reads go on.
+			if !k.conn.GetAutocommit() {
+				k.exec("ROLLBACK")
+			}
+			if _, err := k.ints("SELECT txn FROM main.meta"); err != nil {
+				k.run.violation(fmt.Sprintf("worker %d: after a failed sync it can't be read: %v", k.id, err))
+			}
+		}
 		return
+	}
+	if failed != nil && k.run.disabled&rules.H5 == 0 {
+		k.run.violation(fmt.Sprintf("H5: worker %d committed after %v", k.id, failed))
 	}
 	for _, p := range parts {
 		p.h.visible(p.t)
@@ -108,6 +127,16 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 			p.h.promise(at, p.t, fmt.Sprintf("commit at %s with journal_mode=%s returned", k.now, k.journal))
 		}
 	}
+}
+
+// failure returns what has failed one of the databases, if this process has them open in WAL mode.
+func (k *worker) failure(parts []txnPart) error {
+	for _, p := range parts {
+		if err := vfs.Failure(k.run.disk.Path(p.h.db)); !k.stock && p.t.mode == "wal" && err != nil && !errors.Is(err, vfs.ErrNotOpen) {
+			return err
+		}
+	}
+	return nil
 }
 
 // unsafe takes note that from an event on, until it is told, SQLite has no journal on the disk.

@@ -33,6 +33,32 @@ func (k *worker) work() {
 	if k.conn != nil {
 		k.close()
 	}
+	k.run.ended++
+}
+
+// survivor is what is done once all others have closed their connections, after a fault.
+func survivor(r *rand.Rand) workerPlan {
+	txn := step{kind: stepTxn, seed: r.Uint64(), txn: txnStep{changes: 2, size: 100}}
+	again := txn
+	again.seed++
+	steps := []step{txn, {kind: stepWait}, {kind: stepCheckpoint, arg: []string{"PASSIVE", "TRUNCATE"}[r.IntN(2)]}, again}
+	r.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+	return workerPlan{level: Full, maxDelay: time.Second, maxPending: 1 << 20, steps: steps}
+}
+
+// survive opens the database anew, with the fault gone, and goes through its steps.
+func (k *worker) survive() {
+	for k.run.ended < len(k.run.w.workers) {
+		time.Sleep(time.Millisecond)
+		k.run.lock.step(k.id)
+	}
+	k.run.fault.over = true
+	k.run.disk.Mend()
+	k.run.healthy = true
+	k.goThrough()
+	if k.conn != nil {
+		k.close()
+	}
 }
 
 func (k *worker) goThrough() {
@@ -91,8 +117,8 @@ func (k *worker) open() bool {
 	if w.fresh && !k.create() {
 		return false
 	}
-	if w.second {
-		k.exec("ATTACH '" + k.uri("b.db") + "' AS other")
+	if w.second && !k.exec("ATTACH '"+k.uri("b.db")+"' AS other") {
+		return false
 	}
 	k.setLevel(k.level)
 	return true
@@ -306,7 +332,8 @@ func (k *worker) setMode(mode string) {
 	}
 	for i, h := range k.run.attached() {
 		h.sync = false
-		ours := h.ours
+		h.modes++
+		nth, ours := h.modes, h.ours
 		_, err := k.text("PRAGMA " + schemas[i] + ".async_mode=" + mode)
 		k.run.lock.step(k.id)
 		if err != nil {
@@ -314,7 +341,7 @@ func (k *worker) setMode(mode string) {
 			continue
 		}
 		if mode == vfs.Sync.String() {
-			h.sync = true
+			h.sync = h.modes == nth // unless another connection has said otherwise
 			at, _ := k.run.disk.Mark("async_mode=sync")
 			if ours.mode == "wal" {
 				h.promise(at, ours, "async_mode=sync returned")

@@ -35,6 +35,8 @@ const (
 	// Switched off, a checkpoint's database sync clears every request that waits,
 	// as CN112347107B words it.
 	ClearClosed
+	// Refresh writes a WAL that was there at open once more before anything that depends on it is called durable.
+	Refresh
 )
 
 // Disabler is a base VFS that runs with some of the rules switched off.
@@ -54,7 +56,7 @@ func Disabled(v any) Set {
 func (s Set) Has(r Set) bool { return s&r == r }
 
 var names = [...]string{
-	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed",
+	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
 }
 
 // String returns the names of the rules of s, joined by "+", or "none".

@@ -1,0 +1,224 @@
+package vfs
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/ncruces/go-sqlite3"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// After a failed sync the kernel takes the pages for written: a later sync succeeds without them,
+// and what is read comes from the page cache. So when the database is opened anew,
+// no sync can vouch for the part of the WAL that wasn't durable by then.
+// It is written once more, byte for byte, before anything that depends on it is called durable.
+// The part that was durable is left alone: a power cut could tear what is written.
+//
+// This must not meet a write by another process. Nobody writes where this process does while it has the write lock.
+// A checkpoint hasn't: but whatever it reads from the WAL is committed, and stays as it is
+// until the checkpoint has brought it over.
+
+// refreshChunk is how much of the WAL is read and written at once.
+const refreshChunk = 1 << 20
+
+// unsynced is a WAL of which a sync failed. It outlives the [database] that it happened to.
+type unsynced struct {
+	id     identity // of the database file
+	header [walHeaderSize]byte
+	upTo   atomic.Int64 // as far as the WAL is durable
+	over   bool         // there is nothing left to write; +checklocks:registry.unsyncedMu
+}
+
+// remember keeps, after a failed sync, how much of the WAL is durable.
+func (db *database) remember(wal sqlitevfs.File, durable int64) {
+	u := &unsynced{id: db.id}
+	u.upTo.Store(durable)
+	if wal == nil {
+		return
+	}
+	if _, err := wal.ReadAt(u.header[:], 0); err != nil {
+		return // it is empty, or can't be read
+	}
+	registry.unsyncedMu.Lock()
+	defer registry.unsyncedMu.Unlock()
+	registry.unsynced = slices.DeleteFunc(registry.unsynced, func(v *unsynced) bool {
+		if !v.over && v.id.same(u.id) && v.header == u.header {
+			u.upTo.Store(max(durable, v.upTo.Load()))
+		}
+		return v.over || v.id.same(u.id)
+	})
+	registry.unsynced = append(registry.unsynced, u)
+}
+
+// recall returns what is remembered of the WAL, or nil.
+func (db *database) recall(wal sqlitevfs.File) *unsynced {
+	registry.unsyncedMu.Lock()
+	defer registry.unsyncedMu.Unlock()
+	for _, u := range registry.unsynced {
+		if u.over || !u.id.same(db.id) {
+			continue
+		}
+		var header [walHeaderSize]byte
+		if _, err := wal.ReadAt(header[:], 0); err == nil && header == u.header {
+			return u
+		}
+		u.over = true // another process has restarted it
+	}
+	return nil
+}
+
+// forget ends it: there is nothing left to write once more.
+func (db *database) forget() {
+	if u := db.unsynced.Swap(nil); u != nil {
+		registry.unsyncedMu.Lock()
+		u.over = true
+		registry.unsyncedMu.Unlock()
+	}
+}
+
+// refreshBefore is called with the write lock held, before this process's first write, at off:
+// all before it is committed.
+func (w *walFile) refreshBefore(off int64) error {
+	db := w.db
+	db.refreshMu.Lock()
+	defer db.refreshMu.Unlock()
+	u := db.unsynced.Load()
+	if u == nil {
+		return nil
+	}
+	n, err := w.rewrite(u.upTo.Load(), off)
+	w.uncounted.n += n
+	if err == nil {
+		db.forget()
+	}
+	return err
+}
+
+// refreshCheckpointed is called before a checkpoint writes to the database file
+// what it has read at off of the WAL. H1 goes for all of that commit, and those before it.
+func (w *walFile) refreshCheckpointed(off int64) error {
+	db := w.db
+	db.refreshMu.Lock()
+	defer db.refreshMu.Unlock()
+	u := db.unsynced.Load()
+	if u == nil || off < u.upTo.Load() {
+		return nil
+	}
+	end, err := commitEnd(w.File, off)
+	if err != nil {
+		return err
+	}
+	n, err := w.rewrite(u.upTo.Load(), end)
+	db.wrote(syncqueue.WAL, n)
+	if err != nil {
+		return err
+	}
+	if err := db.syncWAL(context.Background(), w.main.waiter, db.written(syncqueue.WAL)); err != nil {
+		return err
+	}
+	u.upTo.Store(end)
+	return nil
+}
+
+// rewrite writes a part of the WAL once more.
+func (w *walFile) rewrite(from, to int64) (written int, err error) {
+	buf := make([]byte, min(refreshChunk, max(0, to-from)))
+	for from < to {
+		p := buf[:min(int64(len(buf)), to-from)]
+		n, err := w.File.ReadAt(p, from)
+		if n < len(p) {
+			if err == nil || err == io.EOF {
+				err = sqlite3.IOERR_SHORT_READ
+			}
+			return written, err
+		}
+		written += n
+		if _, err := w.File.WriteAt(p, from); err != nil {
+			return written, err
+		}
+		from += int64(n)
+	}
+	return written, nil
+}
+
+// commitEnd returns where the commit ends that the frame at off belongs to.
+//
+// https://sqlite.org/fileformat.html#the_write_ahead_log
+func commitEnd(wal io.ReaderAt, off int64) (int64, error) {
+	var header [walHeaderSize]byte
+	if _, err := wal.ReadAt(header[:], 0); err != nil {
+		return 0, err
+	}
+	pageSize := int64(binary.BigEndian.Uint32(header[8:]))
+	frameSize := frameHeaderSize + pageSize
+	frame := walHeaderSize + (off-walHeaderSize)/frameSize*frameSize
+	for {
+		var header [frameHeaderSize]byte
+		if _, err := wal.ReadAt(header[:], frame); err != nil {
+			return 0, err
+		}
+		frame += frameSize
+		// Of the size of the database, other than zero: this is the last frame of a transaction.
+		if binary.BigEndian.Uint32(header[4:]) != 0 {
+			return frame, nil
+		}
+	}
+}
+
+// refreshWAL refreshes the WAL through a connection of its own, which has the write lock meanwhile.
+func (db *database) refreshWAL(ctx context.Context) error {
+	if db.unsynced.Load() == nil {
+		return nil
+	}
+	c, err := sqlite3.OpenContext(ctx, db.uri)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Exec("PRAGMA busy_timeout=5000; BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if c.TxnState("main") != sqlite3.TXN_WRITE {
+		return nil // read-only: it can't do better than a sync
+	}
+	pointer, err := c.FileControl("main", sqlite3.FCNTL_FILE_POINTER)
+	if err != nil {
+		return err
+	}
+	file, _ := pointer.(sqlitevfs.File)
+	if f, ok := mainFile(file); ok && f.wal != nil {
+		size, err := f.wal.Size()
+		if err != nil {
+			return err
+		}
+		if err := f.wal.refreshBefore(size); err != nil {
+			return err
+		}
+		f.wal.count()
+	}
+	return c.Exec("ROLLBACK")
+}
+
+// ownURI returns the URI by which a connection of the library's own opens the database.
+func ownURI(vfsName string, name *sqlitevfs.Filename) string {
+	params := name.URIParameters()
+	query := url.Values{}
+	for key, values := range params {
+		if key != "_pragma" {
+			query[key] = values
+		}
+	}
+	query.Set("vfs", vfsName)
+	path := filepath.ToSlash(name.Database())
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}).String()
+}
