@@ -3,17 +3,12 @@ package powercut
 import (
 	"errors"
 	"fmt"
-	"runtime"
+	"math/bits"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/stretchr/testify/require"
 )
-
-func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(1)
-	m.Run()
-}
 
 // controls are the workloads that show what each rule is for.
 var controls = []struct {
@@ -34,26 +29,36 @@ var controls = []struct {
 	{rule: rules.Refresh, kinds: []string{"single", "group", "restart"}, fault: "sync-lost"},
 }
 
+// TestControls switches each rule off and looks for a violation.
+// With the rule on, none of the same workloads up to there may have one.
 func TestControls(t *testing.T) {
+	require.Len(t, controls, bits.OnesCount32(uint32(rules.All)))
+	table := "\nrule            workloads  crash states  first violation\n"
 	for _, control := range controls {
 		t.Run(control.rule.String(), func(t *testing.T) {
-			m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Choices: 3}, Disabled: control.rule}
-			for seed := range 60 {
-				for _, kind := range control.kinds {
-					p := Plan{Kind: kind, Seed: uint64(seed)}
-					if control.fault != "" {
-						p.Fault = fmt.Sprintf("%s@%d", control.fault, 1+seed%20)
-					}
-					err := m.Run(t, p)
-					var v *Violation
-					if errors.As(err, &v) {
-						t.Log(m.Counts.States, m.Counts.Workloads, v)
-						return
-					}
-					require.NoError(t, err)
-				}
+			depth := Depth{Points: 300, Choices: 3}
+			off := &Machine{ShmDir: t.TempDir(), Depth: depth, Disabled: control.rule}
+			on := &Machine{ShmDir: off.ShmDir, Depth: depth}
+			if slow {
+				on.Depth.Points = 5
 			}
-			t.Errorf("not caught: %v", m.Counts)
+			for n := range 400 {
+				p := Plan{Kind: control.kinds[n%len(control.kinds)], Seed: uint64(n)}
+				if control.fault != "" {
+					p.Fault = fmt.Sprintf("%s@%d", control.fault, 1+n%20)
+				}
+				require.NoError(t, on.Run(t, p))
+				err := off.Run(t, p)
+				var v *Violation
+				if errors.As(err, &v) {
+					t.Log(v)
+					table += fmt.Sprintf("%-15s %9d  %12d  %.70s\n", control.rule, off.Counts.Workloads, off.Counts.States, v.Err)
+					return
+				}
+				require.NoError(t, err)
+			}
+			t.Errorf("not caught: %v", off.Counts)
 		})
 	}
+	t.Log(table)
 }

@@ -3,6 +3,8 @@ package powercut
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -105,3 +107,6 @@ func (f *injector) explains(err error) bool {
 	}
 	return false
 }
+
+// faultNames returns the names of the faults.
+func faultNames() []string { return slices.Sorted(maps.Keys(faults)) }

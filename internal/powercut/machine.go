@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
@@ -12,33 +13,34 @@ import (
 // Counts says how much was checked.
 type Counts struct {
 	Workloads int
-	States    int // crash states
-	Images    int // those that differ, and were opened
-	Nested    int // crash states of the recovery from another; they count as states too
 	Events    int
+	States    int // crash states
+	Images    int // those of them that differ: each was opened and read
+	Nested    int // those of them that are states of the recovery from another
 }
 
 // Add adds what another count says.
 func (c *Counts) Add(d Counts) {
 	c.Workloads += d.Workloads
+	c.Events += d.Events
 	c.States += d.States
 	c.Images += d.Images
 	c.Nested += d.Nested
-	c.Events += d.Events
 }
 
 func (c Counts) String() string {
-	return fmt.Sprintf("%d crash states of %d workloads, %d events (%d different images; %d states of recoveries)",
-		c.States, c.Workloads, c.Events, c.Images, c.Nested)
+	return fmt.Sprintf("%d crash states, %d of them different, %d of them of a recovery from another; %d workloads, %d events",
+		c.States, c.Images, c.Nested, c.Workloads, c.Events)
 }
 
 // Violation is a crash state that must not be.
 type Violation struct {
-	Plan   Plan
-	At     int // events before the power cut, or -1 if the workload itself saw it
-	Choice Choice
-	DB     string
-	Err    error
+	Plan     Plan
+	Disabled rules.Set
+	At       int // events before the power cut, or -1 if the workload itself saw it
+	Choice   Choice
+	DB       string
+	Err      error
 }
 
 func (v *Violation) Error() string {
@@ -46,8 +48,14 @@ func (v *Violation) Error() string {
 	if v.At >= 0 {
 		s = fmt.Sprintf("%s: power cut after event %d, choice %s: %s: %v", v.Plan, v.At, v.Choice, v.DB, v.Err)
 	}
-	return s + fmt.Sprintf("\nreplay: go test ./internal/powercut -run TestReplay -v -plan %s -at %d -choice %d", v.Plan, v.At, uint64(v.Choice))
+	s += fmt.Sprintf("\nreplay: go test ./internal/powercut -run TestReplay -v -plan %s -at %d -choice %d", v.Plan, v.At, uint64(v.Choice))
+	if v.Disabled != 0 {
+		s += " -without " + v.Disabled.String()
+	}
+	return s
 }
+
+func (v *Violation) Unwrap() error { return v.Err }
 
 // Depth says how thoroughly a workload is checked.
 type Depth struct {
@@ -76,34 +84,24 @@ func (m *Machine) Run(t *testing.T, p Plan) error {
 func (m *Machine) check(x *run) error {
 	m.Counts.Workloads++
 	m.Counts.Events += len(x.trace)
-	p := x.w.plan
+	violation := func(at int, choice Choice, db string, err error) error {
+		return &Violation{x.w.plan, m.Disabled, at, choice, db, err}
+	}
 	if len(x.violations) > 0 {
-		return &Violation{Plan: p, At: -1, Err: errors.New(x.violations[0])}
+		return violation(-1, None, "", errors.New(x.violations[0]))
 	}
-	r := rand.New(rand.NewPCG(p.Seed, 5))
-	points := map[int]bool{}
-	if n := m.Depth.Points; n > 0 && n < len(x.trace) {
-		for range n {
-			points[r.IntN(len(x.trace)+1)] = true
-		}
-	}
+	r := rand.New(rand.NewPCG(x.w.plan.Seed, 5))
+	points := m.points(len(x.trace), r)
 	crash := NewCrash(x.image, x.cfg, x.trace)
-	var oracles []*oracle
-	for _, h := range x.hist {
-		oracles = append(oracles, newOracle(h, x.trace))
-	}
-	seen := make([]map[uint64]finding, len(oracles))
-	for i := range seen {
-		seen[i] = map[uint64]finding{}
-	}
+	oracles := newOracles(x)
 	for k := 0; k <= len(x.trace); k++ {
 		crash.Advance(k)
 		for _, o := range oracles {
 			if err := o.advance(k); err != nil {
-				return &Violation{p, k, None, o.h.db, err}
+				return violation(k, None, o.h.db, err)
 			}
 		}
-		if len(points) > 0 && !points[k] {
+		if points != nil && !points[k] {
 			continue
 		}
 		for n := range 2 + m.Depth.Choices {
@@ -112,9 +110,9 @@ func (m *Machine) check(x *run) error {
 				choice = Random + Choice(r.Uint32())
 			}
 			img := crash.Image(choice)
-			for i, o := range oracles {
-				if err := m.state(x, o, seen[i], img, r); err != nil {
-					return &Violation{p, k, choice, o.h.db, err}
+			for _, o := range oracles {
+				if err := m.state(x, o, img, r); err != nil {
+					return violation(k, choice, o.h.db, err)
 				}
 			}
 		}
@@ -122,17 +120,84 @@ func (m *Machine) check(x *run) error {
 	return nil
 }
 
+// points returns after which events the power is cut, or nil for after every one.
+func (m *Machine) points(events int, r *rand.Rand) map[int]bool {
+	if m.Depth.Points == 0 || events <= m.Depth.Points {
+		return nil
+	}
+	points := map[int]bool{}
+	for range m.Depth.Points {
+		points[r.IntN(events+1)] = true
+	}
+	return points
+}
+
+// Replay checks one state of a workload.
+func (m *Machine) Replay(t *testing.T, p Plan, at int, choice Choice) error {
+	x, err := runPlan(t, p, m.Disabled, m.ShmDir)
+	if err != nil {
+		return err
+	}
+	if len(x.violations) > 0 || at < 0 || at > len(x.trace) {
+		return m.check(x)
+	}
+	for i, e := range x.trace[:at] {
+		t.Logf("%5d %v", i, &e)
+	}
+	crash := NewCrash(x.image, x.cfg, x.trace)
+	crash.Advance(at)
+	img := crash.Image(choice)
+	for _, o := range newOracles(x) {
+		err := o.advance(at)
+		if err == nil {
+			// Twenty recoveries, since each takes a way of its own.
+			for seed := range uint64(20) {
+				o.seen = nil
+				err = errors.Join(err, m.state(x, o, img, rand.New(rand.NewPCG(seed, 6))))
+			}
+		}
+		if err != nil {
+			return &Violation{p, m.Disabled, at, choice, o.h.db, err}
+		}
+	}
+	return nil
+}
+
+// Shrink leaves out steps of a workload as long as it stays in violation, and returns what is left.
+func (m *Machine) Shrink(t *testing.T, v *Violation) *Violation {
+	small := *m
+	steps := v.Plan.steps()
+	for size := (len(steps) + 1) / 2; size > 0; size /= 2 {
+		for from := 0; from < len(steps); {
+			p := v.Plan
+			p.Drop = append(slices.Clone(p.Drop), steps[from:min(from+size, len(steps))]...)
+			slices.Sort(p.Drop)
+			var smaller *Violation
+			if errors.As(small.Run(t, p), &smaller) {
+				v = smaller
+				steps = slices.Delete(steps, from, min(from+size, len(steps)))
+			} else {
+				from += size
+			}
+		}
+	}
+	return v
+}
+
 // state checks a crash state.
-func (m *Machine) state(x *run, o *oracle, seen map[uint64]finding, img Image, r *rand.Rand) error {
+func (m *Machine) state(x *run, o *oracle, img Image, r *rand.Rand) error {
 	m.Counts.States++
 	hash := img.hash(o.h.db)
-	f, ok := seen[hash]
+	f, ok := o.seen[hash]
 	if !ok {
 		m.Counts.Images++
 		d := NewDisk(img, Config{ShmDir: m.ShmDir, Powersafe: true, Quiet: true})
 		f = inspect(d, o.h.db)
 		d.Remove()
-		seen[hash] = f
+		if o.seen == nil {
+			o.seen = map[uint64]finding{}
+		}
+		o.seen[hash] = f
 	}
 	if err := o.check(f); err != nil {
 		return err

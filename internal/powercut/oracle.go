@@ -20,6 +20,14 @@ type oracle struct {
 	failed   bool
 	promises []promise // in force
 	deepest  promise
+	seen     map[uint64]finding // what images hold, by their hash
+}
+
+func newOracles(x *run) (all []*oracle) {
+	for _, h := range x.hist {
+		all = append(all, newOracle(h, x.trace))
+	}
+	return all
 }
 
 // syncTime is when a sync of the WAL, or of the directory, was asked for and when it had ended.

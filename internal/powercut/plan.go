@@ -265,6 +265,16 @@ type weights struct {
 	pause   time.Duration // up to 80 of it
 }
 
+// steps returns the numbers of the steps that aren't left out.
+func (p Plan) steps() (all []int) {
+	for _, w := range p.spell().workers {
+		for _, s := range w.steps {
+			all = append(all, s.n)
+		}
+	}
+	return all
+}
+
 // spell spells out the plan.
 func (p Plan) spell() *workload {
 	r := rand.New(rand.NewPCG(p.Seed, 1))

@@ -1,25 +1,221 @@
 package powercut
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
-	"time"
 
+	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/stretchr/testify/require"
 )
 
-var seeds = flag.Int("seeds", 3, "workloads of each kind")
+var (
+	states = flag.Int("states", 0, "different crash states to check; default 400 with the race detector or on wazero, else 4000")
+	seed   = flag.Uint64("seed", 1, "seed of the workloads")
+	shard  = flag.String("shard", "", "internal: part/parts")
 
+	replayPlan   = flag.String("plan", "", "workload to replay")
+	replayAt     = flag.Int("at", -1, "event before which the power is cut")
+	replayChoice = flag.Uint64("choice", 0, "what the power cut leaves: 0 nothing, 1 all, else the seed of a random choice")
+	without      = flag.String("without", "", "rule to switch off in the replay")
+)
+
+// TestMain lets one goroutine run at a time, so that a seed always gives the same order of events.
+// To use all cores, TestPowerCuts starts more processes.
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(1)
+	os.Exit(m.Run())
+}
+
+// cores is how many there are.
+var cores = runtime.NumCPU()
+
+// TestPowerCuts runs workloads and checks the states that power cuts leave.
+func TestPowerCuts(t *testing.T) {
+	if *shard != "" {
+		t.Skip("this is a part of it")
+	}
+	n := *states
+	if n == 0 {
+		n = 4000
+		if slow {
+			n = 400
+		}
+	}
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var counts Counts
+	for part := range cores {
+		wg.Go(func() {
+			cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestShard$", "-test.v", "-test.timeout=0",
+				fmt.Sprintf("-states=%d", (n+cores-1)/cores), fmt.Sprintf("-seed=%d", *seed), fmt.Sprintf("-shard=%d/%d", part, cores))
+			out, err := cmd.CombinedOutput()
+			mu.Lock()
+			defer mu.Unlock()
+			_, report, found := bytes.Cut(out, []byte(reportMark))
+			if err != nil || !found {
+				t.Errorf("part %d of seed %d: %v\n%s", part, *seed, err, out)
+				return
+			}
+			var c Counts
+			report, _, _ = bytes.Cut(report, []byte("\n"))
+			if err := json.Unmarshal(report, &c); err != nil {
+				t.Error(err)
+			}
+			counts.Add(c)
+		})
+	}
+	wg.Wait()
+	t.Logf("seed %d: %v", *seed, counts)
+	if !t.Failed() {
+		require.GreaterOrEqual(t, counts.Images, n)
+	}
+}
+
+const reportMark = "counts: "
+
+// TestShard is a part of TestPowerCuts, in a process of its own.
+func TestShard(t *testing.T) {
+	if *shard == "" {
+		t.Skip("see TestPowerCuts")
+	}
+	var part, parts int
+	_, err := fmt.Sscanf(*shard, "%d/%d", &part, &parts)
+	require.NoError(t, err)
+	m := &Machine{ShmDir: t.TempDir()}
+	kinds := Kinds()
+	for i := part; m.Counts.Images < *states; i += parts {
+		r := rand.New(rand.NewPCG(*seed, uint64(i)))
+		p := Plan{Kind: kinds[(i/parts)%len(kinds)], Seed: r.Uint64() >> 32}
+		m.Depth = Depth{Choices: 2, Follow: 8}
+		if r.IntN(4) == 0 && p.Kind != "stock" && p.Kind != "journal" {
+			names := faultNames()
+			p.Fault = fmt.Sprintf("%s@%d", names[r.IntN(len(names))], 1+r.IntN(1<<r.IntN(8)))
+		}
+		// After every event where there are few, else after some.
+		m.Depth.Points = 300
+		requireNoViolation(t, m, p)
+	}
+	report, err := json.Marshal(m.Counts)
+	require.NoError(t, err)
+	fmt.Printf("\n%s%s\n", reportMark, report)
+}
+
+// requireNoViolation runs a workload. It makes smaller one that fails.
+func requireNoViolation(t *testing.T, m *Machine, p Plan) {
+	t.Helper()
+	err := m.Run(t, p)
+	var v *Violation
+	if errors.As(err, &v) {
+		t.Log(v)
+		require.NoError(t, m.Shrink(t, v))
+	}
+	require.NoError(t, err)
+}
+
+// TestKinds runs some workloads of each kind, with power cuts after every event of the small ones.
 func TestKinds(t *testing.T) {
 	for _, kind := range Kinds() {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			start := time.Now()
-			m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Choices: 2, Follow: 10}}
-			for seed := range *seeds {
-				require.NoError(t, m.Run(t, Plan{Kind: kind, Seed: uint64(seed)}))
+			m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Points: 400, Choices: 2, Follow: 10}}
+			seeds := uint64(3)
+			if slow {
+				m.Depth.Points, seeds = 30, 1
 			}
-			t.Log(m.Counts, time.Since(start))
+			for seed := range seeds {
+				requireNoViolation(t, m, Plan{Kind: kind, Seed: seed})
+			}
+			t.Log(m.Counts)
 		})
+	}
+}
+
+// TestFaults injects each fault at every operation of a workload that it can happen to.
+func TestFaults(t *testing.T) {
+	for _, name := range faultNames() {
+		t.Run(name, func(t *testing.T) {
+			m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Points: 10, Choices: 1}}
+			step := 1
+			if slow {
+				step = 40
+			}
+			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint"} {
+				for n := 1; ; n += step {
+					p := Plan{Kind: kind, Seed: 1, Fault: fmt.Sprintf("%s@%d", name, n)}
+					x, err := runPlan(t, p, m.Disabled, m.ShmDir)
+					require.NoError(t, err)
+					require.NoError(t, m.check(x))
+					if !x.fault.done || name == "space" && n > 20 {
+						break
+					}
+				}
+			}
+			t.Log(m.Counts)
+		})
+	}
+}
+
+// TestSameSeed: a seed stands for one order of events, so that a violation can be replayed.
+func TestSameSeed(t *testing.T) {
+	dir := t.TempDir()
+	for _, kind := range Kinds() {
+		var traces [2]string
+		for i := range traces {
+			x, err := runPlan(t, Plan{Kind: kind, Seed: 1}, 0, dir)
+			require.NoError(t, err)
+			for _, e := range x.trace {
+				traces[i] += e.String() + "\n"
+			}
+		}
+		require.Equal(t, traces[0], traces[1], kind)
+	}
+}
+
+// TestReplay replays one crash state, as a violation says.
+func TestReplay(t *testing.T) {
+	if *replayPlan == "" {
+		t.Skip("no -plan")
+	}
+	p, err := ParsePlan(*replayPlan)
+	require.NoError(t, err)
+	m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Choices: 2, Follow: 1}}
+	if *without != "" {
+		m.Disabled, err = rules.Parse(*without)
+		require.NoError(t, err)
+	}
+	require.NoError(t, m.Replay(t, p, *replayAt, Choice(*replayChoice)))
+}
+
+// TestParsePlan: a plan is read as it is written, and one that isn't is refused with what is allowed.
+func TestParsePlan(t *testing.T) {
+	for _, p := range []Plan{
+		{Kind: "mixed", Seed: 42},
+		{Kind: "single", Seed: 1 << 63, Fault: "sync-lost@3"},
+		{Kind: "group", Seed: 7, Drop: []int{0, 3, 12}, Fault: "write@9+"},
+	} {
+		q, err := ParsePlan(p.String())
+		require.NoError(t, err)
+		require.Equal(t, p, q)
+	}
+	for plan, says := range map[string]string{
+		"":                 "kind/seed",
+		"nothing/1":        strings.Join(Kinds(), " "),
+		"mixed/x":          "invalid syntax",
+		"mixed/1/sync@1":   "name@n",
+		"mixed/1/drop.1.x": "invalid syntax",
+	} {
+		_, err := ParsePlan(plan)
+		require.ErrorContains(t, err, says)
 	}
 }

@@ -1,6 +1,9 @@
 package powercut
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // EventKind is what an [Event] is about.
 type EventKind uint8
@@ -46,4 +49,22 @@ type Event struct {
 	Conn any // of a write: the connection that wrote it, if it is known
 	// Called is when a sync was asked for; Time is when it started.
 	Called time.Duration
+}
+
+func (e *Event) String() string {
+	s := fmt.Sprintf("%10v  %-9s %s", e.Time, e.Kind, e.Name)
+	switch e.Kind {
+	case Write:
+		s += fmt.Sprintf(" %d bytes at %d", len(e.Data), e.Off)
+	case Truncate:
+		s += fmt.Sprintf(" to %d", e.Off)
+	case SyncEnd, DirSyncEnd:
+		s += fmt.Sprintf(" (started at event %d)", e.Pair)
+		if e.Err != nil {
+			s += fmt.Sprintf(": %v", e.Err)
+		}
+	case Mark:
+		s += fmt.Sprint(e.Note)
+	}
+	return s
 }

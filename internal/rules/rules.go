@@ -6,7 +6,11 @@
 // which needs the type [Set] of this internal package.
 package rules
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Set is a set of safety rules.
 type Set uint32
@@ -37,6 +41,9 @@ const (
 	ClearClosed
 	// Refresh writes a WAL that was there at open once more before anything that depends on it is called durable.
 	Refresh
+
+	// All is all of them.
+	All = 1<<iota - 1
 )
 
 // Disabler is a base VFS that runs with some of the rules switched off.
@@ -57,6 +64,15 @@ func (s Set) Has(r Set) bool { return s&r == r }
 
 var names = [...]string{
 	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
+}
+
+// Parse is the inverse of [Set.String], for a single rule.
+func Parse(name string) (Set, error) {
+	i := slices.Index(names[:], name)
+	if i < 0 {
+		return 0, fmt.Errorf("rule %q: want one of %s", name, strings.Join(names[:], ", "))
+	}
+	return 1 << i, nil
 }
 
 // String returns the names of the rules of s, joined by "+", or "none".
