@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/docusnap/asyncvfs v0.0.0
+	github.com/mattn/go-sqlite3 v1.14.33
 	github.com/ncruces/go-sqlite3 v0.35.6
 	github.com/ncruces/go-sqlite3/gormlite v0.34.0
 	github.com/stretchr/testify v1.12.1

@@ -342,13 +342,16 @@ func (c *Crash) tear(data []byte, off int64, piece []byte, r *rand.Rand) []byte 
 	return put(data, spoilt, from)
 }
 
+// suffixes are those of the files that belong to a database.
+var suffixes = [...]string{"", "-wal", "-journal"}
+
 var hashSeed = maphash.MakeSeed()
 
 // hash returns a hash of the files that belong to a database.
 func (img Image) hash(db string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(hashSeed)
-	for _, suffix := range [...]string{"", "-wal", "-journal"} {
+	for _, suffix := range suffixes {
 		data, ok := img[db+suffix]
 		fmt.Fprint(&h, ok, len(data))
 		h.Write(data)

@@ -87,6 +87,9 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	Async(disabled) // registers it
 	x := &run{w: w, disabled: disabled, image: img}
 	x.hist = append(x.hist, newHistory("a.db"))
+	if w.fresh {
+		x.hist[0].head, x.hist[0].ours = x.hist[0].txns[-1], x.hist[0].txns[-1]
+	}
 	if w.second {
 		x.hist = append(x.hist, newHistory("b.db"))
 	}

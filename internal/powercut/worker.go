@@ -136,8 +136,10 @@ func (k *worker) create() bool {
 		k.failed("create", err)
 		return false
 	}
+	h := k.run.of("a.db")
+	h.head, h.ours = h.txns[0], h.txns[0]
 	at, _ := k.run.disk.Mark("created")
-	k.run.of("a.db").promise(at, k.run.of("a.db").txns[0], "tables created")
+	h.promise(at, h.head, "creation of the tables returned")
 	return true
 }
 
