@@ -1,6 +1,7 @@
 package powercut
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -19,16 +20,17 @@ const Stock = "powercut"
 
 func init() { sqlitevfs.Register(Stock, Base{}) }
 
-var registered sync.Map // of rules.Set
+var registered sync.Map // names
 
 // Async returns the name of this project's VFS over the simulated disks, with some rules switched off.
-func Async(disabled rules.Set) string {
-	name := Stock + "-async"
+// Each process has a VFS of its own that shares nothing but the disk with another's, as if it were another process.
+func Async(disabled rules.Set, process int) string {
+	name := fmt.Sprintf("%s-async-%d", Stock, process)
 	if disabled != 0 {
 		name += "-without-" + disabled.String()
 	}
-	if _, loaded := registered.LoadOrStore(disabled, true); !loaded {
-		if err := vfs.Register(name, Base{Disabled: disabled, under: true}, vfs.Logger(slog.New(slog.DiscardHandler))); err != nil {
+	if _, loaded := registered.LoadOrStore(name, true); !loaded {
+		if err := vfs.Register(name, Base{Disabled: disabled, under: true, process: process}, vfs.Logger(slog.New(slog.DiscardHandler))); err != nil {
 			panic(err)
 		}
 	}
@@ -41,6 +43,7 @@ func Async(disabled rules.Set) string {
 type Base struct {
 	Disabled rules.Set
 	under    bool
+	process  int
 }
 
 // DisabledRules implements [rules.Disabler].
@@ -76,7 +79,7 @@ func (b Base) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 	if err != nil {
 		return nil, flags, err
 	}
-	f := &file{d: d, ino: ino, name: base, powersafe: d.cfg.Powersafe}
+	f := &file{d: d, ino: ino, name: base, process: b.process, powersafe: d.cfg.Powersafe}
 	d.mu.Lock()
 	f.handle = d.handles
 	d.handles++
@@ -119,11 +122,18 @@ func (b Base) Access(name string, _ sqlitevfs.AccessFlag) (bool, error) {
 // FullPathname returns the name: there are full paths only.
 func (b Base) FullPathname(name string) (string, error) { return name, nil }
 
+// identity tells files apart, and keeps those of different processes apart too.
+type identity struct {
+	*inode
+	process int
+}
+
 // file is a handle.
 type file struct {
 	d         *Disk
 	ino       *inode
 	name      string
+	process   int
 	handle    int
 	shm       sqlitevfs.SharedMemory
 	powersafe bool
@@ -238,7 +248,7 @@ func (f *file) DeviceCharacteristics() sqlitevfs.DeviceCharacteristic {
 func (f *file) PowersafeOverwrite() bool             { return f.powersafe }
 func (f *file) SetPowersafeOverwrite(on bool)        { f.powersafe = on && f.d.cfg.Powersafe }
 func (f *file) SharedMemory() sqlitevfs.SharedMemory { return f.shm }
-func (f *file) Identity() any                        { return f.ino }
+func (f *file) Identity() any                        { return identity{f.ino, f.process} }
 
 // SetDB is told the connection.
 func (f *file) SetDB(db any) { f.conn = db }

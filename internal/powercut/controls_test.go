@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strings"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
@@ -51,8 +52,8 @@ func TestControls(t *testing.T) {
 				err := off.Run(t, p)
 				var v *Violation
 				if errors.As(err, &v) {
-					t.Log(v)
-					table += fmt.Sprintf("%-15s %9d  %12d  %.70s\n", control.rule, off.Counts.Workloads, off.Counts.States, v.Err)
+					what, _, _ := strings.Cut(v.Err.Error(), "\n")
+					table += fmt.Sprintf("%-15s %9d  %12d  %s: %.60s\n", control.rule, off.Counts.Workloads, off.Counts.States, p, what)
 					return
 				}
 				require.NoError(t, err)

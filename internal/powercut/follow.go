@@ -26,7 +26,7 @@ func follow(img Image, db string, was finding, cfg Config, r *rand.Rand) (states
 	defer d.Remove()
 	vfsName := Stock
 	if r.IntN(2) == 0 {
-		vfsName = Async(0)
+		vfsName = Async(0, 0)
 	}
 	mode := []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[r.IntN(4)]
 	c, err := sqlite3.Open("file:" + d.Path(db) + "?vfs=" + vfsName)

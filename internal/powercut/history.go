@@ -51,7 +51,7 @@ type txn struct {
 	digest  digest
 	mode    string // the journal mode that it was made in
 
-	worker     int
+	process    int
 	writer     any // its connection
 	begun      int // place in the trace where it began
 	committed  int // and where it was to be committed, or -1
@@ -79,18 +79,26 @@ type promise struct {
 
 // history is what happened to one database.
 type history struct {
-	db       string
-	txns     map[int64]*txn
-	rows     map[int64]row // after head
-	head     *txn          // the last that is known to be committed
-	ours     *txn          // the last of those through this project's VFS
-	bounded  []*txn        // acknowledged at NORMAL, in order
-	promises []promise
-	switches []modeSwitch
-	unsafe   []span
-	open     int  // connections through this project's VFS
-	sync     bool // async_mode=sync is in force
-	modes    int  // times that async_mode was set
+	db        string
+	txns      map[int64]*txn
+	rows      map[int64]row // after head
+	head      *txn          // the last that is known to be committed
+	bounded   []*txn        // acknowledged at NORMAL, in order
+	promises  []promise
+	switches  []modeSwitch
+	unsafe    []span
+	processes [processes]process
+}
+
+// processes is how many processes there are that use this project's VFS.
+const processes = 2
+
+// process is what a process has to do with a database.
+type process struct {
+	open  int  // connections through this project's VFS
+	ours  *txn // the last commit of those
+	sync  bool // async_mode=sync is in force
+	modes int  // times that async_mode was set
 }
 
 // modeSwitch is a change of the journal mode to another, between two places in the trace.
@@ -123,9 +131,18 @@ func newHistory(db string) *history {
 	// Before the database has its tables there is nothing.
 	none := &txn{id: -1, depth: -1, mode: "delete"}
 	root := &txn{before: none, mode: "wal"}
-	return &history{
-		db: db, head: root, ours: root,
-		txns: map[int64]*txn{-1: none, 0: root}, rows: map[int64]row{},
+	h := &history{
+		db: db, txns: map[int64]*txn{-1: none, 0: root}, rows: map[int64]row{},
+	}
+	h.startWith(root)
+	return h
+}
+
+// startWith is called when the database is as after t, before any other transaction.
+func (h *history) startWith(t *txn) {
+	h.head = t
+	for i := range h.processes {
+		h.processes[i].ours = t
 	}
 }
 

@@ -120,7 +120,7 @@ func (o *oracle) checkWindow(t *txn) error {
 	}
 	longest := o.longestSync()
 	slices.SortFunc(lost, func(a, b *txn) int { return cmp.Compare(a.depth, b.depth) })
-	bytes := 0
+	var bytes [processes]int // each process counts its own
 	for _, u := range lost {
 		bound := u.maxDelay + longest
 		if longest > u.maxDelay {
@@ -130,8 +130,8 @@ func (o *oracle) checkWindow(t *txn) error {
 			return fmt.Errorf("I4: the database ends with %s, but the commit at NORMAL of %s returned %s before: allowed are %s (max_delay %s, sync %s)",
 				t, u, age, bound, u.maxDelay, longest)
 		}
-		if bytes += u.walBytes; bytes > u.maxPending {
-			return fmt.Errorf("I4: the database ends with %s, so up to %s %d bytes of WAL are lost: allowed are %d", t, u, bytes, u.maxPending)
+		if bytes[u.process] += u.walBytes; bytes[u.process] > u.maxPending {
+			return fmt.Errorf("I4: the database ends with %s, so up to %s %d bytes of WAL are lost: allowed are %d", t, u, bytes[u.process], u.maxPending)
 		}
 	}
 	return nil

@@ -100,6 +100,7 @@ type txnStep struct {
 // workerPlan is what one connection does.
 type workerPlan struct {
 	stock      bool // through the stock VFS, as another process would
+	process    int  // that the connection belongs to, of those that use this project's VFS
 	level      Level
 	maxDelay   time.Duration
 	maxPending int
@@ -112,8 +113,9 @@ type workload struct {
 	pageSize   int
 	autoVacuum bool
 	autockpt   int
-	cache      int // pages
-	sizeLimit  int // PRAGMA journal_size_limit, or -1
+	cache      int  // pages
+	sizeLimit  int  // PRAGMA journal_size_limit, or -1
+	exclusive  bool // PRAGMA locking_mode
 	fresh      bool
 	second     bool // a second database is attached
 	powersafe  bool
@@ -136,6 +138,7 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 	"single": func(w *workload, r *rand.Rand, p *weights) {
 		w.workers = make([]workerPlan, 1)
 		w.steps = 12
+		w.exclusive = r.IntN(4) == 0
 	},
 	// Connections at FULL share syncs.
 	"group": func(w *workload, r *rand.Rand, p *weights) {
@@ -224,6 +227,16 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 		w.lastIsOurs = !w.ordered
 		p.of[stepCheckpoint] = 8
 		p.of[stepWait] = 4
+	},
+	// Two processes on this project's VFS.
+	"processes": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 2+r.IntN(5))
+		for i := range w.workers {
+			w.workers[i].process = i % processes
+		}
+		w.steps = 9
+		w.autockpt = []int{2, 8, 1000}[r.IntN(3)]
+		p.of[stepReopen] = 3
 	},
 	// A write may spoil the rest of its sector.
 	"psow": func(w *workload, r *rand.Rand, p *weights) {

@@ -1,17 +1,11 @@
 package powercut
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
@@ -21,7 +15,6 @@ import (
 var (
 	states = flag.Int("states", 0, "different crash states to check; default 400 with the race detector or on wazero, else 4000")
 	seed   = flag.Uint64("seed", 1, "seed of the workloads")
-	shard  = flag.String("shard", "", "internal: part/parts")
 
 	replayPlan   = flag.String("plan", "", "workload to replay")
 	replayAt     = flag.Int("at", -1, "event before which the power is cut")
@@ -29,90 +22,44 @@ var (
 	without      = flag.String("without", "", "rule to switch off in the replay")
 )
 
-// TestMain lets one goroutine run at a time, so that a seed always gives the same order of events.
-// To use all cores, TestPowerCuts starts more processes.
-func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(1)
-	os.Exit(m.Run())
-}
-
-// cores is how many there are.
-var cores = runtime.NumCPU()
-
 // TestPowerCuts runs workloads and checks the states that power cuts leave.
 func TestPowerCuts(t *testing.T) {
-	if *shard != "" {
-		t.Skip("this is a part of it")
-	}
-	n := *states
-	if n == 0 {
-		n = 4000
+	if *states == 0 {
+		*states = 4000
 		if slow {
-			n = 400
+			*states = 400
 		}
 	}
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var counts Counts
-	for part := range cores {
-		wg.Go(func() {
-			cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestShard$", "-test.v", "-test.timeout=0",
-				fmt.Sprintf("-states=%d", (n+cores-1)/cores), fmt.Sprintf("-seed=%d", *seed), fmt.Sprintf("-shard=%d/%d", part, cores))
-			out, err := cmd.CombinedOutput()
-			mu.Lock()
-			defer mu.Unlock()
-			_, report, found := bytes.Cut(out, []byte(reportMark))
-			if err != nil || !found {
-				t.Errorf("part %d of seed %d: %v\n%s", part, *seed, err, out)
-				return
-			}
-			var c Counts
-			report, _, _ = bytes.Cut(report, []byte("\n"))
-			if err := json.Unmarshal(report, &c); err != nil {
-				t.Error(err)
-			}
-			counts.Add(c)
-		})
-	}
-	wg.Wait()
-	t.Logf("seed %d: %v", *seed, counts)
-	if !t.Failed() {
-		require.GreaterOrEqual(t, counts.Images, n)
+	counts := inParts(t, func(part, parts int) Counts {
+		m := &Machine{ShmDir: t.TempDir()}
+		for i := part; m.Counts.Images*parts < *states; i += parts {
+			requireNoViolation(t, m, m.next(*seed, i/parts, part))
+		}
+		return m.Counts
+	})
+	if !t.Failed() && *shard == "" {
+		require.GreaterOrEqual(t, counts.Images, *states)
 	}
 }
 
-const reportMark = "counts: "
-
-// TestShard is a part of TestPowerCuts, in a process of its own.
-func TestShard(t *testing.T) {
-	if *shard == "" {
-		t.Skip("see TestPowerCuts")
-	}
-	var part, parts int
-	_, err := fmt.Sscanf(*shard, "%d/%d", &part, &parts)
-	require.NoError(t, err)
-	m := &Machine{ShmDir: t.TempDir()}
+// next returns the n-th workload of a part, and sets how thoroughly it is checked.
+func (m *Machine) next(seed uint64, n, part int) Plan {
+	r := rand.New(rand.NewPCG(seed, uint64(n)<<16|uint64(part)))
 	kinds := Kinds()
-	for i := part; m.Counts.Images < *states; i += parts {
-		r := rand.New(rand.NewPCG(*seed, uint64(i)))
-		p := Plan{Kind: kinds[(i/parts)%len(kinds)], Seed: r.Uint64() >> 32}
-		m.Depth = Depth{Choices: 2, Follow: 8}
-		if r.IntN(4) == 0 && p.Kind != "stock" && p.Kind != "journal" {
-			names := faultNames()
-			p.Fault = fmt.Sprintf("%s@%d", names[r.IntN(len(names))], 1+r.IntN(1<<r.IntN(8)))
-		}
-		// After every event where there are few, else after some.
-		m.Depth.Points = 300
-		requireNoViolation(t, m, p)
+	p := Plan{Kind: kinds[n%len(kinds)], Seed: r.Uint64() >> 32}
+	// The guarantees end where a sync of another process fails, or in a rollback mode.
+	if r.IntN(4) == 0 && p.Kind != "stock" && p.Kind != "processes" && p.Kind != "journal" {
+		names := faultNames()
+		p.Fault = fmt.Sprintf("%s@%d", names[r.IntN(len(names))], 1+r.IntN(1<<r.IntN(8)))
 	}
-	report, err := json.Marshal(m.Counts)
-	require.NoError(t, err)
-	fmt.Printf("\n%s%s\n", reportMark, report)
+	m.Depth = Depth{Points: 30, Choices: 2, Follow: 8}
+	if r.IntN(10) == 0 {
+		m.Depth.Points = 400 // after every event, unless it is a large one
+	}
+	return p
 }
 
-// requireNoViolation runs a workload. It makes smaller one that fails.
+// requireNoViolation runs a workload. One that fails is made smaller.
 func requireNoViolation(t *testing.T, m *Machine, p Plan) {
 	t.Helper()
 	err := m.Run(t, p)
@@ -143,15 +90,15 @@ func TestKinds(t *testing.T) {
 
 // TestFaults injects each fault at every operation of a workload that it can happen to.
 func TestFaults(t *testing.T) {
-	for _, name := range faultNames() {
-		t.Run(name, func(t *testing.T) {
-			m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Points: 10, Choices: 1}}
-			step := 1
-			if slow {
-				step = 40
-			}
+	inParts(t, func(part, parts int) Counts {
+		m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Points: 10, Choices: 1}}
+		step := 1
+		if slow {
+			step = 40
+		}
+		for _, name := range faultNames() {
 			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint"} {
-				for n := 1; ; n += step {
+				for n := 1 + step*part; ; n += step * parts {
 					p := Plan{Kind: kind, Seed: 1, Fault: fmt.Sprintf("%s@%d", name, n)}
 					x, err := runPlan(t, p, m.Disabled, m.ShmDir)
 					require.NoError(t, err)
@@ -161,9 +108,9 @@ func TestFaults(t *testing.T) {
 					}
 				}
 			}
-			t.Log(m.Counts)
-		})
-	}
+		}
+		return m.Counts
+	})
 }
 
 // TestSameSeed: a seed stands for one order of events, so that a violation can be replayed.

@@ -84,11 +84,13 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	if err != nil {
 		return nil, err
 	}
-	Async(disabled) // registers it
+	for process := range processes {
+		Async(disabled, process) // registers it
+	}
 	x := &run{w: w, disabled: disabled, image: img}
 	x.hist = append(x.hist, newHistory("a.db"))
 	if w.fresh {
-		x.hist[0].head, x.hist[0].ours = x.hist[0].txns[-1], x.hist[0].txns[-1]
+		x.hist[0].startWith(x.hist[0].txns[-1])
 	}
 	if w.second {
 		x.hist = append(x.hist, newHistory("b.db"))
@@ -143,8 +145,9 @@ func (x *run) opened(k *worker, n int) {
 		return
 	}
 	for _, h := range x.hist {
-		if h.open += n; h.open == 0 {
-			h.sync = false
+		here := k.here(h)
+		if here.open += n; here.open == 0 {
+			here.sync = false
 		}
 	}
 }

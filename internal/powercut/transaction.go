@@ -61,7 +61,7 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 			k.run.violation(fmt.Sprintf("worker %d: %s holds transaction %d, which never was", k.id, h.db, before[0]))
 			return
 		}
-		t.worker, t.writer, t.maxDelay, t.maxPending = k.id, k.conn, k.maxDelay, k.maxPending
+		t.process, t.writer, t.maxDelay, t.maxPending = k.process, k.conn, k.maxDelay, k.maxPending
 		parts = append(parts, txnPart{schemas[i], h, t})
 	}
 	for _, p := range parts {
@@ -89,10 +89,12 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 	}
 	sync := true
 	for _, p := range parts {
-		sync = sync && p.h.sync
+		sync = sync && k.here(p.h).sync
 	}
 	failed := k.failure(parts)
-	if err := k.conn.Exec("COMMIT"); err != nil {
+	err := k.conn.Exec("COMMIT")
+	k.turn()
+	if err != nil {
 		k.failed("COMMIT", err)
 		if errors.Is(err, sqlite3.IOERR_FSYNC) {
 			// H5: reads go on.
@@ -110,16 +112,15 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 	}
 	for _, p := range parts {
 		p.h.visible(p.t)
-		if !k.stock && p.t.depth > p.h.ours.depth {
-			p.h.ours = p.t
+		if here := k.here(p.h); !k.stock && p.t.depth > here.ours.depth {
+			here.ours = p.t
 		}
 	}
-	k.run.lock.step(k.id)
 	at, now := k.run.disk.Mark(fmt.Sprintf("commit %d of worker %d at %s", id, k.id, k.now))
 	for _, p := range parts {
 		p.t.acked, p.t.ackedAt = at, now
 		switch {
-		case p.t.mode == "wal" && (k.now == Full || k.now == Extra || sync && p.h.sync && !k.stock):
+		case p.t.mode == "wal" && (k.now == Full || k.now == Extra || sync && k.here(p.h).sync && !k.stock):
 			p.h.promise(at, p.t, fmt.Sprintf("commit at %s returned", k.now))
 		case p.t.mode == "wal" && k.now == Normal && !k.stock:
 			p.h.bounded = append(p.h.bounded, p.t)
@@ -211,6 +212,7 @@ func (k *worker) change(p txnPart, size int, r *rand.Rand) bool {
 		}
 	}
 	if err := s.Err(); err != nil {
+		k.turn()
 		k.failed(sql, err)
 		return false
 	}

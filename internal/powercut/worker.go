@@ -27,7 +27,7 @@ var schemas = [...]string{"main", "other"}
 
 // work goes through the steps. The connection is closed at the end.
 func (k *worker) work() {
-	k.run.lock.step(k.id)
+	k.turn()
 	k.goThrough()
 	k.run.arrive(k)
 	if k.conn != nil {
@@ -50,7 +50,7 @@ func survivor(r *rand.Rand) workerPlan {
 func (k *worker) survive() {
 	for k.run.ended < len(k.run.w.workers) {
 		time.Sleep(time.Millisecond)
-		k.run.lock.step(k.id)
+		k.turn()
 	}
 	k.run.fault.over = true
 	k.run.disk.Mend()
@@ -61,12 +61,19 @@ func (k *worker) survive() {
 	}
 }
 
+// here is what this process has to do with the database.
+func (k *worker) here(h *history) *process { return &h.processes[k.process] }
+
+// turn waits for the worker's turn. Several may come back at once from a wait that a sync has ended:
+// what they share they touch only after it.
+func (k *worker) turn() { k.run.lock.step(k.id) }
+
 func (k *worker) goThrough() {
 	if !k.open() {
 		return
 	}
 	for _, s := range k.steps {
-		k.run.lock.step(k.id)
+		k.turn()
 		if k.conn == nil && !k.open() {
 			return
 		}
@@ -81,7 +88,7 @@ func (k *worker) vfsName() string {
 	if k.stock {
 		return Stock
 	}
-	return Async(k.run.disabled)
+	return Async(k.run.disabled, k.process)
 }
 
 func (k *worker) uri(db string) string {
@@ -93,6 +100,7 @@ func (k *worker) uri(db string) string {
 func (k *worker) open() bool {
 	w := k.run.w
 	conn, err := sqlite3.Open(k.uri("a.db"))
+	k.turn()
 	if err != nil {
 		k.failed("open", err)
 		return false
@@ -103,7 +111,7 @@ func (k *worker) open() bool {
 	for _, err := range []error{
 		conn.BusyHandler(func(_ context.Context, count int) bool {
 			time.Sleep(50 * time.Microsecond)
-			k.run.lock.step(k.id)
+			k.turn()
 			return count < 300
 		}),
 		conn.Exec(fmt.Sprintf("PRAGMA cache_size=%d; PRAGMA cache_spill=%d; PRAGMA wal_autocheckpoint=%d",
@@ -113,6 +121,9 @@ func (k *worker) open() bool {
 		if err != nil {
 			k.failed("open", err)
 		}
+	}
+	if w.exclusive {
+		k.exec("PRAGMA locking_mode=exclusive")
 	}
 	if w.fresh && !k.create() {
 		return false
@@ -131,13 +142,13 @@ func (k *worker) create() bool {
 		return true
 	}
 	err := k.conn.Exec(fmt.Sprintf("PRAGMA page_size=%d; PRAGMA journal_mode=wal; PRAGMA synchronous=full; ", w.pageSize) + tables)
-	k.run.lock.step(k.id)
+	k.turn()
 	if err != nil {
 		k.failed("create", err)
 		return false
 	}
 	h := k.run.of("a.db")
-	h.head, h.ours = h.txns[0], h.txns[0]
+	h.startWith(h.txns[0])
 	at, _ := k.run.disk.Mark("created")
 	h.promise(at, h.head, "creation of the tables returned")
 	return true
@@ -147,20 +158,20 @@ func (k *worker) create() bool {
 func (k *worker) close() {
 	failures := k.run.disk.FailedSyncs()
 	err := k.conn.Close()
+	k.turn()
 	if err != nil {
 		k.failed("close", err)
 		return
 	}
 	k.conn = nil
-	k.run.lock.step(k.id)
 	k.run.opened(k, -1)
 	if k.stock || failures != k.run.disk.FailedSyncs() {
 		return
 	}
 	at, _ := k.run.disk.Mark("closed")
 	for _, h := range k.run.attached() {
-		if h.open == 0 && h.ours.mode == "wal" && h.head.mode == "wal" && k.run.disk.FailedSyncs() == 0 {
-			h.promise(at, h.ours, "last close returned")
+		if ours := k.here(h).ours; k.here(h).open == 0 && ours.mode == "wal" && h.head.mode == "wal" && k.run.disk.FailedSyncs() == 0 {
+			h.promise(at, ours, "last close returned")
 		}
 	}
 }
@@ -178,6 +189,7 @@ func (k *worker) setLevel(l Level) {
 // exec runs a statement. It reports whether it worked.
 func (k *worker) exec(sql string) bool {
 	err := k.conn.Exec(sql)
+	k.turn()
 	if err != nil {
 		k.failed(sql, err)
 	}
@@ -194,6 +206,7 @@ func (k *worker) failed(what string, err error) {
 
 // ints returns the first row of a query.
 func (k *worker) ints(sql string) (row []int64, err error) {
+	defer k.turn()
 	s, _, err := k.conn.Prepare(sql)
 	if err != nil {
 		return nil, err
@@ -208,6 +221,7 @@ func (k *worker) ints(sql string) (row []int64, err error) {
 }
 
 func (k *worker) text(sql string) (text string, err error) {
+	defer k.turn()
 	s, _, err := k.conn.Prepare(sql)
 	if err != nil {
 		return "", err
@@ -266,7 +280,7 @@ func (k *worker) read(steps string) {
 	}
 	n, _ := strconv.Atoi(steps)
 	for range n {
-		k.run.lock.step(k.id)
+		k.turn()
 	}
 	after, err := k.ints(sum)
 	if err != nil {
@@ -316,7 +330,6 @@ func (k *worker) wait() {
 	for i, h := range k.run.attached() {
 		before := h.head
 		ok, err := k.text("PRAGMA " + schemas[i] + ".async_wait")
-		k.run.lock.step(k.id)
 		if err != nil || ok != "ok" {
 			k.failed("async_wait", err)
 			continue
@@ -333,17 +346,17 @@ func (k *worker) setMode(mode string) {
 		return
 	}
 	for i, h := range k.run.attached() {
-		h.sync = false
-		h.modes++
-		nth, ours := h.modes, h.ours
+		here := k.here(h)
+		here.sync = false
+		here.modes++
+		nth, ours := here.modes, here.ours
 		_, err := k.text("PRAGMA " + schemas[i] + ".async_mode=" + mode)
-		k.run.lock.step(k.id)
 		if err != nil {
 			k.failed("async_mode", err)
 			continue
 		}
 		if mode == vfs.Sync.String() {
-			h.sync = h.modes == nth // unless another connection has said otherwise
+			here.sync = here.modes == nth // unless another connection has said otherwise
 			at, _ := k.run.disk.Mark("async_mode=sync")
 			if ours.mode == "wal" {
 				h.promise(at, ours, "async_mode=sync returned")

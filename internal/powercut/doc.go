@@ -1,0 +1,57 @@
+// Package powercut finds out what a power cut leaves of databases on this project's VFS,
+// and holds that against what the VFS promises.
+//
+// # The disk
+//
+// [Disk] is a simulated disk, with [Base] as the VFS of its files. It keeps a trace of every write, truncate,
+// create, delete, start and end of a sync, and of what the application was told.
+// [Crash] makes from a trace the states that a power cut leaves after any number of its events.
+// Of what was written and not yet durable they hold nothing, all, or a random choice:
+// each 512-byte sector is as it was after one of the writes to it, or before, or torn;
+// each truncate, create and delete happened or not. A sync covers what was written before it started.
+// A directory entry takes a sync of the directory, or, on some disks, a sync of a file after it, as with ext4.
+//
+// # The workloads
+//
+// A [Plan] names a workload by a kind and a seed: up to eight connections at various levels, among them
+// some on the stock VFS, as another process would be. They run in lockstep, in a synctest bubble:
+// before each operation of the disk a seed says who goes on, and time passes only as it is let.
+// So a workload is the same each time, syncs take the time that the plan says, and a violation can be replayed.
+//
+// # The oracle
+//
+// Each state is opened with the stock VFS, read, and some are written to, checkpointed and crashed again:
+//
+//   - I1: integrity_check is ok, and the journal mode is what it was.
+//   - I2: the rows are those after some prefix of the commits.
+//   - I3: the prefix holds every commit that was reported durable:
+//     at FULL, or before an async_wait, async_mode=sync, or last close that returned.
+//   - I4: it holds every commit at NORMAL but those of the last max_delay and one sync
+//     (two where one takes longer than that), and no more than max_pending bytes of WAL are lost.
+//   - I5: nothing is there that was rolled back or never committed.
+//   - I6: the database can be written, checkpointed and closed, and I1 to I3 hold after a power cut in the midst of that.
+//
+// # The controls
+//
+// A machine that finds nothing may be blind. TestControls switches off one rule at a time, and counts
+// the states until the first violation; with the rule on, the same workloads have none.
+//
+//	rule            workloads  crash states  first violation
+//	H1                      1            65  I1: integrity_check fails
+//	H2                      1            90  I1: integrity_check fails
+//	H3                      1           280  I1: malformed
+//	H4-create               2           856  I3: async_wait had returned
+//	H4-delete               2          1336  I3: a commit in a rollback mode had returned
+//	H5                      3          2106  I3: a commit at EXTRA had returned
+//	H6                      2           801  I3: a commit at EXTRA had returned
+//	group-wait              2           806  I3: a commit at FULL had returned
+//	foreign-writes          1           515  I1: integrity_check fails
+//	clear-closed            4          3201  I3: a commit at FULL had returned
+//	refresh                 3           621  I3: async_wait had returned
+//
+// # What it doesn't show
+//
+// The disk tells the truth: what a sync covered is durable. Writes don't damage what is beside them,
+// unless the workload says psow=0. There is one directory, no mmap, and the operating system keeps its page cache:
+// that a process is killed is the matter of other tests.
+package powercut
