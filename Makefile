@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients lint cross cover fuzz bench
+.PHONY: help demo test test-wazero test-clients hunt hunt-kill lint cross cover fuzz bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -11,14 +11,22 @@ help: ## list the targets
 demo: ## store the Go source tree three times and compare (ARGS=folder for other files)
 	@go run ./internal/demo $(ARGS)
 
-test: ## all tests, with the race detector
+test: ## all tests, with the race detector; then power cuts and kills by the thousand without it
 	go test -race ./...
+	go test -v -run 'TestPowerCuts|TestControls|TestFaults' ./internal/powercut -states 25000
+	go test -v -run TestKilledAtRandom ./vfs -kills 200
 
 test-wazero: ## the same tests on the engine on wazero
 	go test -race $(WAZERO) ./...
 
 test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its own
 	cd internal/clients && go vet ./... && go test -race ./...
+
+hunt: ## check N states that a power cut leaves, on all cores (N=1000000 SEED=random)
+	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
+
+hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
+	go test -v -run TestKilledAtRandom -timeout 0 ./vfs -kills $(or $(N),1000) -killseed $(or $(SEED),$(shell date +%s))
 
 lint: ## gofmt, vet on both engines, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

@@ -4,3 +4,5 @@ package vfs_test
 
 // handlesKept says why a connection that is dropped is never collected.
 const handlesKept = ""
+
+const defaultKills = 10

@@ -61,6 +61,21 @@ type crashFile struct {
 	// newest is the event that each sector's durable bytes come from,
 	// once a sync has failed: those before it that were lost are older.
 	newest map[int64]int
+	// cuts are the truncates that became durable since: what was lost before isn't behind them.
+	cuts []int
+}
+
+// write returns a write to the file without what a durable truncate after it has cut off.
+func (c *Crash) write(f *crashFile, p pendingWrite) *Event {
+	w := &c.trace[p.event]
+	for _, cut := range f.cuts {
+		if size := c.trace[cut].Off; p.event < cut && w.Off+int64(len(w.Data)) > size {
+			clipped := *w
+			clipped.Data = w.Data[:max(0, size-w.Off)]
+			w = &clipped
+		}
+	}
+	return w
 }
 
 // pendingWrite is a write or a truncate that isn't durable.
@@ -172,12 +187,15 @@ func (c *Crash) synced(f *crashFile, e *Event) {
 	}
 	left := f.pending[:0:0]
 	for _, p := range f.pending {
-		w := &c.trace[p.event]
+		w := c.write(f, p)
 		switch {
 		case p.event >= e.Pair:
 			left = append(left, p)
 		case w.Kind == Truncate:
 			f.durable = resize(f.durable, w.Off)
+			if f.newest != nil {
+				f.cuts = append(f.cuts, p.event)
+			}
 		case f.newest == nil:
 			f.durable = put(f.durable, w.Data, w.Off)
 		default:
@@ -275,7 +293,7 @@ func (c *Crash) content(id int, choice Choice, r *rand.Rand) []byte {
 	cuts := map[int64]int{}
 	written := int64(len(data))
 	for _, p := range f.pending {
-		w := &c.trace[p.event]
+		w := c.write(f, p)
 		if w.Kind == Truncate {
 			written = w.Off
 			if choice == All || r.IntN(2) == 0 {
@@ -283,7 +301,9 @@ func (c *Crash) content(id int, choice Choice, r *rand.Rand) []byte {
 			}
 			continue
 		}
-		written = max(written, w.Off+int64(len(w.Data)))
+		if len(w.Data) > 0 {
+			written = max(written, w.Off+int64(len(w.Data)))
+		}
 		for s, part := range sectors(w) {
 			if f.newest != nil && f.newest[s] > p.event {
 				continue
