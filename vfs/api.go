@@ -31,6 +31,9 @@
 // Rollback-journal modes, temporary files and in-memory databases pass straight through.
 // After a crash of the process alone nothing is lost at any level.
 //
+// With the URI parameter psow=0, which is SQLite's, only commits at FULL and EXTRA are safe from
+// later writes to the same sector: SQLite pads only those.
+//
 // The file format and the locks are SQLite's own: other processes,
 // on this VFS or on any other, may use the same database at the same time.
 // The guarantees hold for the commits of processes on this VFS.
@@ -69,6 +72,9 @@
 // [github.com/ncruces/go-sqlite3.IOERR_FSYNC], until all connections of the process are closed;
 // see [SyncError] and [Failure]. The commits that waited for it are made,
 // and whether they are durable isn't known. Reads go on.
+// The first commit, checkpoint or async_wait after that writes once more what wasn't durable by then,
+// since the kernel may have dropped it. Another process can't know what that is:
+// so let the one that saw the failure reopen the database.
 //
 // A commit that waits returns early with [ErrDurabilityUnknown] if its context is done.
 //

@@ -181,7 +181,7 @@ func TestCrashSteps(t *testing.T) {
 	p.d.cfg.Gate = func(op Op) {
 		if op.Kind == SyncStart && !asked {
 			asked = true // this one comes after the call and before the start
-			require.NoError(t, p.do('w', "1c"))
+			write(t, p.f, sectorSize, fill("c"))
 		}
 	}
 	require.NoError(t, p.f.Sync(0))
@@ -201,8 +201,7 @@ func TestCrashMany(t *testing.T) {
 	img := Image{"f": fill("o")}
 	p := newPlayer(t, img, Config{})
 	for i := range int64(n) {
-		_, err := p.f.WriteAt(fill("a"), sectorSize*(1+i))
-		require.NoError(t, err)
+		write(t, p.f, sectorSize*(1+i), fill("a"))
 	}
 	c := crash(p.d, img)
 	seen := map[string]bool{}
@@ -227,8 +226,7 @@ func TestCrashHarm(t *testing.T) {
 			p := newPlayer(t, img, cfg)
 			want, sector := make([]bool, size), int64(cmp.Or(cfg.SectorSize, 4096))
 			for _, w := range writes {
-				_, err := p.f.WriteAt(bytes.Repeat([]byte("a"), int(w[1]-w[0])), w[0])
-				require.NoError(t, err)
+				write(t, p.f, w[0], bytes.Repeat([]byte("a"), int(w[1]-w[0])))
 				from, to := w[0], w[1]
 				if !cfg.Powersafe {
 					from, to = from/sector*sector, min(size, (to+sector-1)/sector*sector)
@@ -292,8 +290,7 @@ func TestCrashNameAgain(t *testing.T) {
 		requireStates(t, crash(p.d, img), []string{"0", "1o"}, show)
 		again := handle(t, p.d, "f")
 		p.play("w0a") // to the old one
-		_, err := again.WriteAt(fill("nn"), 0)
-		require.NoError(t, err)
+		write(t, again, 0, fill("nn"))
 		requireStates(t, crash(p.d, img), append(expand("1[oa01?] 1 1[n01?] 1[n01?][n01?]"), "0"), show)
 		require.NoError(t, again.Sync(0))
 		if !ordered {
@@ -331,8 +328,7 @@ func TestCrashModel(t *testing.T) {
 					names = maps.Clone(d.names)
 				}
 			default:
-				_, err := f.WriteAt(bytes.Repeat([]byte{byte(1 + r.IntN(250))}, 1+r.IntN(1500)), r.Int64N(2000))
-				require.NoError(t, err)
+				write(t, f, r.Int64N(2000), bytes.Repeat([]byte{byte(1 + r.IntN(250))}, 1+r.IntN(1500)))
 			}
 			none := Image{}
 			for name, ino := range names {

