@@ -311,6 +311,9 @@ func (k *worker) setJournal(mode string) {
 	}
 	if got != "wal" {
 		k.journal = got
+		// Up to 3.53 at least, SQLite keeps pages in its cache that others have changed in WAL mode
+		// since it last looked, if they didn't change the first page.
+		k.exec("PRAGMA shrink_memory")
 	}
 }
 
