@@ -49,7 +49,8 @@ type database struct {
 	// refreshMu is held during I/O, guards how far it has been, and is taken before mu.
 	unsynced   atomic.Pointer[unsynced]
 	refreshMu  ioMutex
-	generation atomic.Uint64 // of the WAL; it grows while mu is held
+	generation atomic.Uint64 // of the WAL; it changes while mu is held
+	walEnd     atomic.Int64  // of what is counted of this generation; it changes while mu is held
 	uri        string        // for a connection of the library's own
 
 	mu       sync.Mutex
@@ -57,13 +58,11 @@ type database struct {
 	walNames []nameKey                 // the names that the WAL was opened by; +checklocks:mu
 	walSync  sqlitevfs.File            // the syncer's own handle of the WAL; +checklocks:mu
 	flags    sqlitevfs.SyncFlag        // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
-	walEnd   int64                     // of what was written to the WAL and counted, in this generation; +checklocks:mu
-	// walDurable is as far as the WAL is known to be durable, of this generation.
-	walDurable int64          // +checklocks:mu
-	newWAL     bool           // the WAL's directory entry may not be durable (H4); +checklocks:mu
-	armed      syncqueue.Time // when the syncer will wake; +checklocks:mu
-	stop       bool           // tells the syncer to end; +checklocks:mu
-	tally      tally          // +checklocks:mu
+	extent   walExtent                 // +checklocks:mu
+	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
+	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
+	stop     bool                      // tells the syncer to end; +checklocks:mu
+	tally    tally                     // +checklocks:mu
 
 	kick chan struct{} // wakes the syncer
 
@@ -154,7 +153,8 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	db.walNames = []nameKey{key}
 	// H4: whether this process made the file can't be told, so take it that it did.
 	db.newWAL = true
-	db.walEnd, db.walDurable = 0, durable
+	db.extent = walExtent{durable: durable}
+	db.walEnd.Store(durable)
 	db.stop = false
 	db.armed = never
 	db.mu.Unlock()
@@ -285,7 +285,7 @@ func (db *database) wroteWAL(w walBytes) {
 	db.queue.Wrote(syncqueue.WAL, w.n)
 	// By the end of its commit, another connection may have restarted the WAL.
 	if w.generation == db.generation.Load() {
-		db.walEnd = max(db.walEnd, w.end)
+		db.walEnd.Store(max(db.walEnd.Load(), w.end))
 	}
 }
 
@@ -319,7 +319,8 @@ func (db *database) restartWAL() bool {
 	db.tally.durable = db.tally.commits
 	db.forget()
 	db.generation.Add(1)
-	db.walEnd, db.walDurable = 0, 0
+	db.extent = walExtent{}
+	db.walEnd.Store(0)
 	db.answer(db.queue.Restart(db.now()))
 	return true
 }

@@ -36,13 +36,30 @@ type unsynced struct {
 	over   bool         // there is nothing left to write; +checklocks:registry.unsyncedMu
 }
 
+// walExtent says which part of the WAL is known to be durable, in this generation.
+type walExtent struct {
+	durable int64 // as far as it is
+	// syncing is as far as the sync that runs makes it durable.
+	syncing int64
+}
+
+// rewritten is called before bytes at off are written that were counted before:
+// a transaction was rolled back that had written them.
+func (db *database) rewritten(off int64) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.extent.durable = min(db.extent.durable, off)
+	db.extent.syncing = min(db.extent.syncing, off)
+	db.walEnd.Store(min(db.walEnd.Load(), off))
+}
+
 // remember keeps, after a failed sync, how much of the WAL is durable.
 func (db *database) remember(wal sqlitevfs.File, durable int64) {
-	u := &unsynced{id: db.id}
-	u.upTo.Store(durable)
 	if wal == nil {
 		return
 	}
+	u := &unsynced{id: db.id}
+	u.upTo.Store(durable)
 	if _, err := wal.ReadAt(u.header[:], 0); err != nil {
 		return // it is empty, or can't be read
 	}
@@ -96,6 +113,7 @@ func (w *walFile) refreshBefore(off int64) error {
 	n, err := w.rewrite(u.upTo.Load(), off)
 	w.uncounted.n += n
 	if err == nil {
+		w.uncounted.end, w.uncounted.generation = max(w.uncounted.end, off), db.generation.Load()
 		db.forget()
 	}
 	return err
@@ -124,6 +142,11 @@ func (w *walFile) refreshCheckpointed(off int64) error {
 		return err
 	}
 	u.upTo.Store(end)
+	db.mu.Lock()
+	// A WAL isn't restarted while a checkpoint has work to do.
+	db.extent.durable = max(db.extent.durable, end)
+	db.walEnd.Store(max(db.walEnd.Load(), end))
+	db.mu.Unlock()
 	return nil
 }
 
@@ -174,7 +197,7 @@ func commitEnd(wal io.ReaderAt, off int64) (int64, error) {
 
 // refreshWAL refreshes the WAL through a connection of its own, which has the write lock meanwhile.
 func (db *database) refreshWAL(ctx context.Context) error {
-	if db.unsynced.Load() == nil {
+	if db.unsynced.Load() == nil || db.failed() != nil {
 		return nil
 	}
 	c, err := sqlite3.OpenContext(ctx, db.uri)
@@ -208,9 +231,8 @@ func (db *database) refreshWAL(ctx context.Context) error {
 
 // ownURI returns the URI by which a connection of the library's own opens the database.
 func ownURI(vfsName string, name *sqlitevfs.Filename) string {
-	params := name.URIParameters()
 	query := url.Values{}
-	for key, values := range params {
+	for key, values := range name.URIParameters() {
 		if key != "_pragma" {
 			query[key] = values
 		}

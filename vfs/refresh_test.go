@@ -154,3 +154,42 @@ func TestRefreshTwice(t *testing.T) {
 	end, _ := rewritten(rec.take(), from)
 	require.Greater(t, end, to)
 }
+
+// TestSpilledFramesTakenForDurable: frames that a savepoint took back were synced, and then written over.
+// What is there since isn't durable.
+func TestSpilledFramesTakenForDurable(t *testing.T) {
+	rec := newRecorder()
+	fail := failing{kind: "sync", file: "wal", err: syscall.EIO}
+	rec.before = fail.hook
+	vfsName := register(t, rec, vfs.Logger(slog.New(slog.DiscardHandler)))
+	path := filepath.Join(handlesDir(t), "test.db")
+	c := open(t, path, vfsName, wal, full, noAuto)
+	exec(t, c, "PRAGMA cache_size=2; CREATE TABLE t(x)")
+	const many = "INSERT INTO t WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<20) SELECT zeroblob(3000) FROM n"
+	rec.take()
+	exec(t, c, "BEGIN; INSERT INTO t VALUES(1); SAVEPOINT s; "+many+"; ROLLBACK TO s; COMMIT")
+	var last, end int64 // the last frame, and where the spilled ones ended
+	for _, o := range rec.take() {
+		if o.kind == "write" && o.file == "wal" {
+			last, end = o.off+int64(o.size), max(end, o.off+int64(o.size))
+		}
+	}
+	require.Less(t, last, end)
+
+	fail.on.Store(true)
+	require.ErrorIs(t, c.Exec("INSERT INTO t VALUES(2)"), sqlite3.IOERR_FSYNC)
+	fail.on.Store(false)
+	require.NoError(t, c.Close())
+	rec.take()
+	c = open(t, path, vfsName, full, noAuto)
+	require.Equal(t, "2", query(t, c, "SELECT count(*) FROM t"))
+	require.Equal(t, "ok", query(t, c, "PRAGMA async_wait"))
+	var from int64
+	for _, o := range rec.take() {
+		if o.kind == "write" && o.file == "wal" {
+			from = o.off
+			break
+		}
+	}
+	require.Equal(t, last, from)
+}

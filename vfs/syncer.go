@@ -108,7 +108,10 @@ func (db *database) result(err error) error {
 func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	own, flags, names := db.walSync, db.flags, db.walNames
 	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Has(rules.H4Create)
-	commits, end, gen := db.tally.commits, db.walEnd, db.generation.Load()
+	commits, gen := db.tally.commits, db.generation.Load()
+	if job.File == syncqueue.WAL {
+		db.extent.syncing = db.walEnd.Load()
+	}
 	if db.rules.Has(rules.GroupWait) && job.File == syncqueue.WAL {
 		// Switched off by a test: whoever waits is answered before the sync.
 		db.answer(db.queue.AnswerEarly(job.File))
@@ -139,7 +142,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			db.newWAL = false
 			db.tally.durable = max(db.tally.durable, commits)
 			if gen == db.generation.Load() {
-				db.walDurable = max(db.walDurable, end)
+				db.extent.durable = max(db.extent.durable, db.extent.syncing)
 			}
 		}
 	} else {
@@ -151,7 +154,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		if !db.rules.Has(rules.H5) {
 			// H5: a failed sync is final, and it is never tried again.
 			db.failure.CompareAndSwap(nil, failure)
-			durable := db.walDurable
+			durable := db.extent.durable
 			db.unlocked(func() { db.remember(own, durable) })
 		}
 	}

@@ -91,6 +91,9 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	if len(p) == frameHeaderSize && !header && binary.BigEndian.Uint32(p[4:]) != 0 {
 		w.commitFrame = true
 	}
+	if off < w.db.walEnd.Load() && !header {
+		w.db.rewritten(off)
+	}
 	n, err := w.File.WriteAt(p, off)
 	// A write that fails may have written something all the same.
 	w.uncounted.n += len(p)
