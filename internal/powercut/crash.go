@@ -81,7 +81,9 @@ func (c *Crash) write(f *crashFile, p pendingWrite) *Event {
 // pendingWrite is a write or a truncate that isn't durable.
 type pendingWrite struct {
 	event int
-	lost  bool // no sync writes it any more
+	// lost is set once a sync that should have written it has failed: none writes it any more.
+	// A truncate is the file system's own, which keeps it in its journal.
+	lost bool
 }
 
 // crashName is what is known of a directory entry.

@@ -104,6 +104,7 @@ func TestCrashContent(t *testing.T) {
 		{"a write alone", "o", "w0a", "o", "[oa01?]"},
 		{"each sector on its own", "ooo", "w0aaa", "ooo", "[oa01?][oa01?][oa01?]"},
 		{"also of different writes", "oo", "w0a w1b", "oo", "[oa01?][ob01?]"},
+		{"a write across sectors", "oo", "m0a", "oo", "[o<oa><o0><o1><o?>][o<ao><0o><1o><?o>]"},
 		{"versions of a sector", "o", "w0a w0b w0c", "o", "[oabc01?]"},
 		{"differ from sector to sector", "oo", "w0aa w0bb", "oo", "[oab01?][oab01?]"},
 		{"come in order", "o", "h0a H0b", "o", "[o<0o><1o><?o><ao><a0><a1><a?><ab>]"},
@@ -148,7 +149,13 @@ func TestCrashContent(t *testing.T) {
 		{"a lost version doesn't come back", "oo", "w0aa X w0b s w0c", "bo", "[bc01?][oa01?]"},
 		{"a sync that began before it doesn't write it", "o", "w0a s( X )", "o", "[oa01?]"},
 		{"and one that ended before is not harmed", "o", "w0a X( s )", "a", "a"},
+		{"one that began behind doesn't count either", "o", "w0a X s( h0b )", "o", "[oa01?<ba><0a><1a><?a>]"},
+		{"a lost version doesn't come back later", "oo", "w0aa X w0b s h0c s", "<cb>o", "<cb>[oa01?]"},
 		{"a lost write and a truncate", "ooo", "w2a X t1", "ooo", "oo[oa01?] o"},
+		{"one that is durable", "ooo", "w2a X t1 s", "o", "o"},
+		{"it isn't written again then", "ooo", "w2a X t1 s h2b s", "o0b", "o0b"},
+		{"nor shows when the file grows", "ooo", "w1aa X t2 s t3 s", "oo0", "o[oa01?]0"},
+		{"but what isn't cut off", "oo", "w0a X t1 s", "o", "[oa01?]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			img := Image{"f": fill(test.before)}
@@ -156,20 +163,10 @@ func TestCrashContent(t *testing.T) {
 			c := crash(p.d, img)
 			show := func(img Image) string { return letters(img["f"]) }
 			require.Equal(t, test.none, show(c.Image(None)), "none")
+			require.Equal(t, test.before, show(img), "what it began with stays")
 			require.Equal(t, show(p.d.Image()), show(c.Image(All)), "all")
 			requireStates(t, c, expand(test.random), show)
 		})
-	}
-}
-
-// TestCrashLostTruncate is like TestCrashContent.
-func TestCrashLostTruncate(t *testing.T) {
-	for script, want := range map[string]string{"w2a X t1 s": "o", "w2a X t1 s h2b s": "o0b"} {
-		img := Image{"f": fill("ooo")}
-		p := newPlayer(t, img, Config{Powersafe: true}).play(strings.Fields(script)...)
-		show := func(img Image) string { return letters(img["f"]) }
-		require.Equal(t, want, show(p.d.Image()))
-		requireStates(t, crash(p.d, img), []string{want}, show)
 	}
 }
 
@@ -181,7 +178,7 @@ func TestCrashSteps(t *testing.T) {
 	p.d.cfg.Gate = func(op Op) {
 		if op.Kind == SyncStart && !asked {
 			asked = true // this one comes after the call and before the start
-			write(t, p.f, sectorSize, fill("c"))
+			must(p.f.WriteAt(fill("c"), sectorSize))
 		}
 	}
 	require.NoError(t, p.f.Sync(0))
@@ -198,10 +195,11 @@ func TestCrashSteps(t *testing.T) {
 // TestCrashMany needs more sectors than can be spelt out.
 func TestCrashMany(t *testing.T) {
 	const n = 32
+	require.Equal(t, 512, sectorSize)
 	img := Image{"f": fill("o")}
 	p := newPlayer(t, img, Config{})
 	for i := range int64(n) {
-		write(t, p.f, sectorSize*(1+i), fill("a"))
+		must(p.f.WriteAt(fill("a"), sectorSize*(1+i)))
 	}
 	c := crash(p.d, img)
 	seen := map[string]bool{}
@@ -226,7 +224,7 @@ func TestCrashHarm(t *testing.T) {
 			p := newPlayer(t, img, cfg)
 			want, sector := make([]bool, size), int64(cmp.Or(cfg.SectorSize, 4096))
 			for _, w := range writes {
-				write(t, p.f, w[0], bytes.Repeat([]byte("a"), int(w[1]-w[0])))
+				must(p.f.WriteAt(bytes.Repeat([]byte("a"), int(w[1]-w[0])), w[0]))
 				from, to := w[0], w[1]
 				if !cfg.Powersafe {
 					from, to = from/sector*sector, min(size, (to+sector-1)/sector*sector)
@@ -288,9 +286,9 @@ func TestCrashNameAgain(t *testing.T) {
 		p := newPlayer(t, img, Config{Powersafe: true, Ordered: ordered}).play("-f")
 		show := func(img Image) string { return fmt.Sprint(len(img)) + letters(img["f"]) }
 		requireStates(t, crash(p.d, img), []string{"0", "1o"}, show)
-		again := handle(t, p.d, "f")
+		again := handle(p.d, "f")
 		p.play("w0a") // to the old one
-		write(t, again, 0, fill("nn"))
+		must(again.WriteAt(fill("nn"), 0))
 		requireStates(t, crash(p.d, img), append(expand("1[oa01?] 1 1[n01?] 1[n01?][n01?]"), "0"), show)
 		require.NoError(t, again.Sync(0))
 		if !ordered {
@@ -312,7 +310,7 @@ func TestCrashModel(t *testing.T) {
 		var want [][2]string // none and all, at some places of the trace
 		var at []int
 		for range 80 {
-			f := handle(t, d, string(rune('a'+r.IntN(3))))
+			f := handle(d, string(rune('a'+r.IntN(3))))
 			switch r.IntN(8) {
 			case 0:
 				require.NoError(t, f.Truncate(r.Int64N(2000)))
@@ -328,7 +326,7 @@ func TestCrashModel(t *testing.T) {
 					names = maps.Clone(d.names)
 				}
 			default:
-				write(t, f, r.Int64N(2000), bytes.Repeat([]byte{byte(1 + r.IntN(250))}, 1+r.IntN(1500)))
+				must(f.WriteAt(bytes.Repeat([]byte{byte(1 + r.IntN(250))}, 1+r.IntN(1500)), r.Int64N(2000)))
 			}
 			none := Image{}
 			for name, ino := range names {

@@ -77,7 +77,6 @@ type Disk struct {
 	names   map[string]*inode
 	files   int
 	handles int
-	size    int64
 	trace   []Event
 }
 
@@ -103,7 +102,6 @@ func NewDisk(img Image, cfg Config) *Disk {
 	d := &Disk{cfg: cfg, start: time.Now(), names: map[string]*inode{}}
 	for _, name := range slices.Sorted(maps.Keys(img)) {
 		d.names[name] = &inode{id: d.files, data: bytes.Clone(img[name])}
-		d.size += int64(len(img[name]))
 		d.files++
 	}
 	disks.Lock()
@@ -156,8 +154,7 @@ func (d *Disk) Trace() []Event {
 func (d *Disk) Mark(note any) (int, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e := d.record(Event{Kind: Mark, Note: note})
-	return e, d.trace[e].Time
+	return d.record(Event{Kind: Mark, Note: note}), time.Since(d.start)
 }
 
 // FailedSyncs returns how many syncs have failed.
@@ -172,6 +169,14 @@ func (d *Disk) Mend() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cfg.SpaceLimit = 0
+}
+
+// used returns the size of all files. It needs d.mu.
+func (d *Disk) used() (size int64) {
+	for _, ino := range d.names {
+		size += int64(len(ino.data))
+	}
+	return size
 }
 
 // Len returns the length of the trace, and the time.
@@ -248,7 +253,6 @@ func (d *Disk) unlink(name string) error {
 		return sqlite3.IOERR_DELETE_NOENT
 	}
 	delete(d.names, name)
-	d.size -= int64(len(ino.data))
 	d.record(Event{Kind: Unlink, File: ino.id, Name: name})
 	return nil
 }
@@ -291,7 +295,7 @@ func (d *Disk) write(ino *inode, op Op, p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	grown := op.Off + int64(len(p)) - int64(len(ino.data))
-	if f.Err == nil && grown > 0 && d.cfg.SpaceLimit > 0 && d.size+grown > d.cfg.SpaceLimit {
+	if f.Err == nil && grown > 0 && d.cfg.SpaceLimit > 0 && d.used()+grown > d.cfg.SpaceLimit {
 		f.Err = sqlite3.FULL
 		f.Short = int(max(0, int64(len(p))-grown))
 	}
@@ -301,10 +305,8 @@ func (d *Disk) write(ino *inode, op Op, p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, f.Err
 	}
-	size := int64(len(ino.data))
 	ino.data = put(ino.data, p, op.Off)
 	if !ino.quiet {
-		d.size += int64(len(ino.data)) - size
 		d.record(Event{Kind: Write, File: ino.id, Name: op.Name, Off: op.Off, Data: bytes.Clone(p), Conn: op.Conn})
 	}
 	return len(p), f.Err
@@ -318,10 +320,8 @@ func (d *Disk) truncate(ino *inode, op Op) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	size := int64(len(ino.data))
 	ino.data = resize(ino.data, op.Off)
 	if !ino.quiet {
-		d.size += op.Off - size
 		d.record(Event{Kind: Truncate, File: ino.id, Name: op.Name, Off: op.Off})
 	}
 	return nil

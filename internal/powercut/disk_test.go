@@ -18,7 +18,8 @@ import (
 
 // player plays scripts on a disk, with a handle of its file f. A script is words:
 //
-//   - w2ab fills sector 2 with a's and the next one with b's; h2a and H2a do so with half a sector
+//   - w2ab fills sector 2 with a's and the next one with b's; h2a and H2a do so with half a sector,
+//     and m2a with the second half of one and the first of the next
 //   - t3 truncates to three sectors
 //   - s is a sync, x is one that fails, and X one that fails for good; d and D are the same for the directory
 //   - +a makes the file a, and -a removes it
@@ -38,22 +39,15 @@ func testDisk(t *testing.T, img Image, cfg Config) *Disk {
 }
 
 // handle opens a file as Base does, and makes it if there is none.
-func handle(t *testing.T, d *Disk, name string) *file {
-	ino, err := d.open(name, true)
-	require.NoError(t, err)
-	f := &file{d: d, ino: ino, name: name, powersafe: d.cfg.Powersafe}
+func handle(d *Disk, name string) *file {
+	f := &file{d: d, ino: must(d.open(name, true)), name: name, powersafe: d.cfg.Powersafe}
 	f.main = f
 	return f
 }
 
-func write(t *testing.T, f *file, off int64, data []byte) {
-	_, err := f.WriteAt(data, off)
-	require.NoError(t, err)
-}
-
 func newPlayer(t *testing.T, img Image, cfg Config) *player {
 	d := testDisk(t, img, cfg)
-	return &player{t, d, handle(t, d, "f")}
+	return &player{t, d, handle(d, "f")}
 }
 
 func (p *player) play(words ...string) *player {
@@ -69,18 +63,12 @@ func (p *player) play(words ...string) *player {
 				p.play(inner...)
 			}
 		}
-		fails := strings.Contains("xXD", word)
-		p.d.cfg.Fault = func(Op) (f Fault) {
-			if fails {
-				f = Fault{Err: syscall.EIO, Lost: word == "X"}
-			}
-			return f
+		var fault Fault
+		if strings.Contains("xXD", word) {
+			fault = Fault{Err: syscall.EIO, Lost: word == "X"}
 		}
-		if err := p.do(word[0], word[1:]); fails {
-			require.ErrorIs(p.t, err, syscall.EIO)
-		} else {
-			require.NoError(p.t, err)
-		}
+		p.d.cfg.Fault = func(Op) Fault { return fault }
+		require.Equal(p.t, fault.Err, p.do(word[0], word[1:]))
 	}
 	return p
 }
@@ -100,11 +88,12 @@ func (p *player) do(what byte, arg string) (err error) {
 		switch what {
 		case 't':
 			return p.f.Truncate(off)
-		case 'H':
-			off += sectorSize / 2
-			fallthrough
 		case 'h':
 			data = data[:sectorSize/2]
+		case 'H':
+			off, data = off+sectorSize/2, data[:sectorSize/2]
+		case 'm':
+			off += sectorSize / 2
 		}
 		_, err = p.f.WriteAt(data, off)
 	}
@@ -136,9 +125,9 @@ func TestDiskLocks(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := testDisk(t, nil, Config{})
-			other := handle(t, d, "other") // has locks of its own
+			other := handle(d, "other") // has locks of its own
 			require.NoError(t, other.Lock(sqlitevfs.LOCK_EXCLUSIVE))
-			handles := map[byte]*file{'A': handle(t, d, "f"), 'B': handle(t, d, "f"), 'C': handle(t, d, "f")}
+			handles := map[byte]*file{'A': handle(d, "f"), 'B': handle(d, "f"), 'C': handle(d, "f")}
 			for i, word := range strings.Fields(test.script) {
 				at := fmt.Sprintf("%d: %s", i, word)
 				level, busy := strings.CutSuffix(word[2:], "!")
@@ -154,9 +143,7 @@ func TestDiskLocks(t *testing.T) {
 				case '=':
 					require.Equal(t, lockLevels[level], f.LockState(), at)
 				case '?':
-					reserved, err := f.CheckReservedLock()
-					require.NoError(t, err)
-					require.Equal(t, level == "yes", reserved, at)
+					require.Equal(t, level == "yes", must(f.CheckReservedLock()), at)
 				case 'x':
 					require.NoError(t, f.Close())
 				}
@@ -176,9 +163,6 @@ func TestDiskLocksAsReal(t *testing.T) {
 		hot             bool
 	}{{2, 8, false}, {3, 11, false}, {3, 11, true}} {
 		t.Run(fmt.Sprintf("%d-%t", test.handles, test.hot), func(t *testing.T) {
-			if test.hot {
-				t.Skip("bug in locks.lock: a handle with a shared lock that doesn't get an exclusive one has a pending one")
-			}
 			r := rand.New(rand.NewPCG(1, 0))
 			d := testDisk(t, nil, Config{})
 			disk := filepath.Join(t.TempDir(), "a.db")
@@ -224,42 +208,35 @@ func TestDiskLocksAsReal(t *testing.T) {
 	}
 }
 
-func exists(t *testing.T, d *Disk, name string) bool {
-	ok, err := Base{}.Access(d.Path(name), sqlitevfs.ACCESS_EXISTS)
-	require.NoError(t, err)
-	return ok
+func exists(d *Disk, name string) bool {
+	return must(Base{}.Access(d.Path(name), sqlitevfs.ACCESS_EXISTS))
 }
 
 func TestDiskNames(t *testing.T) {
 	d := testDisk(t, Image{"a": []byte("old")}, Config{})
-	moved := func(f *file) bool {
-		ok, err := f.HasMoved()
-		require.NoError(t, err)
-		return ok
-	}
 	_, err := d.open("b", false)
 	require.Equal(t, sqlite3.CANTOPEN, err)
-	require.False(t, exists(t, d, "b"))
+	require.False(t, exists(d, "b"))
 	require.Equal(t, sqlite3.IOERR_DELETE_NOENT, Base{}.Delete(d.Path("b"), true))
 	require.Empty(t, d.Trace())
 	_, err = Base{}.Access("/no/a", sqlitevfs.ACCESS_EXISTS)
 	require.Error(t, err, "another disk")
 
-	f, g := handle(t, d, "a"), handle(t, d, "a")
+	f, g := handle(d, "a"), handle(d, "a")
 	require.Equal(t, f.Identity(), g.Identity())
-	require.True(t, exists(t, d, "a"))
-	require.False(t, moved(f))
+	require.True(t, exists(d, "a"))
+	require.False(t, must(f.HasMoved()))
 	require.NoError(t, Base{}.Delete(d.Path("a"), false))
-	require.False(t, exists(t, d, "a"))
-	require.True(t, moved(f))
+	require.False(t, exists(d, "a"))
+	require.True(t, must(f.HasMoved()))
 	require.Empty(t, d.Image())
 
 	// What is open stays, and a new file under that name has no part in it.
-	again := handle(t, d, "a")
+	again := handle(d, "a")
 	require.NotEqual(t, f.Identity(), again.Identity())
-	require.False(t, moved(again))
-	require.True(t, moved(f))
-	write(t, f, 3, []byte("er"))
+	require.False(t, must(again.HasMoved()))
+	require.True(t, must(f.HasMoved()))
+	must(f.WriteAt([]byte("er"), 3))
 	p := make([]byte, 9)
 	n, err := g.ReadAt(p, 1)
 	require.Equal(t, io.EOF, err)
@@ -277,22 +254,18 @@ func TestDiskNames(t *testing.T) {
 func TestDiskContent(t *testing.T) {
 	img := Image{"a": []byte("abcdef")}
 	d := testDisk(t, img, Config{})
-	f := handle(t, d, "a")
+	f := handle(d, "a")
 	require.NoError(t, f.Truncate(2))
-	write(t, f, 4, []byte("x"))
+	must(f.WriteAt([]byte("x"), 4))
 	require.Equal(t, "ab\x00\x00x", string(d.Image()["a"]), "what was cut off doesn't come back")
 	require.Equal(t, "abcdef", string(img["a"]), "the image isn't the disk's")
-	size, err := f.Size()
-	require.NoError(t, err)
-	require.EqualValues(t, 5, size)
+	require.EqualValues(t, 5, must(f.Size()))
 	p := []byte("??")
 	n, err := f.ReadAt(p, 5)
 	require.Equal(t, io.EOF, err)
 	require.Zero(t, n)
-	_, err = f.ReadAt(p, 3)
-	require.NoError(t, err)
-	require.Equal(t, "\x00x", string(p))
-	write(t, f, 0, p)
+	require.Equal(t, 2, must(f.ReadAt(p, 3)))
+	must(f.WriteAt(p, 0))
 	p[0] = '!' // the writer's buffer isn't the disk's either
 	require.Equal(t, "\x00x", string(d.Trace()[2].Data))
 	require.Equal(t, "\x00x\x00\x00x", string(d.Image()["a"]))
@@ -300,33 +273,32 @@ func TestDiskContent(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	d := testDisk(t, Image{"a": make([]byte, 1000), "b": make([]byte, 100)}, Config{SpaceLimit: 1300})
-	a, b := handle(t, d, "a"), handle(t, d, "b")
-	full := func(f *file, off int64, size, written int) {
+	a, b := handle(d, "a"), handle(d, "b")
+	full := func(t *testing.T, f *file, off int64, size, written int) {
 		n, err := f.WriteAt(make([]byte, size), off)
 		require.Equal(t, sqlite3.FULL, err)
 		require.Equal(t, written, n)
 	}
-	fits := func(f *file, off int64, size int) { write(t, f, off, make([]byte, size)) }
+	fits := func(f *file, off int64, size int) { must(f.WriteAt(make([]byte, size), off)) }
 	fits(a, 0, 1000)
 	fits(a, 900, 200)
-	full(b, 50, 200, 50)
+	full(t, b, 50, 200, 50)
 	trace := d.Trace()
 	require.Len(t, trace[len(trace)-1].Data, 50)
 	require.Len(t, d.Image()["b"], 100)
-	full(b, 100, 101, 0)
-	full(b, 150, 51, 0)
+	full(t, b, 100, 101, 0)
+	full(t, b, 150, 51, 0)
 	require.Len(t, d.Trace(), len(trace), "nothing was written")
 	fits(b, 100, 100)
 	require.NoError(t, a.Truncate(1000))
 	fits(b, 200, 100)
-	full(b, 300, 1, 0)
+	full(t, b, 300, 1, 0)
 	require.NoError(t, d.unlink("a"))
 	fits(b, 300, 1000)
-	full(b, 1300, 1, 0)
+	full(t, b, 1300, 1, 0)
 	t.Run("removed", func(t *testing.T) {
-		t.Skip("bug in Disk.truncate: what a file held that is removed and then truncated is free twice")
 		require.NoError(t, a.Truncate(0))
-		full(b, 1300, 1, 0)
+		full(t, b, 1300, 1, 0)
 	})
 	d.Mend()
 	fits(b, 1300, 1000)
@@ -334,7 +306,7 @@ func TestDiskFull(t *testing.T) {
 
 func TestDiskFaults(t *testing.T) {
 	d := testDisk(t, Image{"a": []byte("abcdef")}, Config{})
-	f := handle(t, d, "a")
+	f := handle(d, "a")
 	var ops []Op
 	var kinds string
 	fault := Fault{Err: syscall.EIO}

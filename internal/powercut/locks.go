@@ -34,8 +34,11 @@ func (l *locks) lock(f *file, want sqlitevfs.LockLevel) error {
 		want >= sqlitevfs.LOCK_RESERVED && others >= sqlitevfs.LOCK_RESERVED:
 		return sqlite3.BUSY
 	case want == sqlitevfs.LOCK_EXCLUSIVE && others >= sqlitevfs.LOCK_SHARED:
-		// No new readers get in from here on.
-		l.held[f] = sqlitevfs.LOCK_PENDING
+		// No new readers get in from here on. Who rolls back a hot journal comes without a reserved lock,
+		// and must not look as if the journal were its own.
+		if have >= sqlitevfs.LOCK_RESERVED {
+			l.held[f] = sqlitevfs.LOCK_PENDING
+		}
 		return sqlite3.BUSY
 	}
 	l.held[f] = want

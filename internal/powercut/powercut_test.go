@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 		m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Points: 10, Choices: 1}}
 		step := 1
 		if slow {
-			step = 40
+			step = 120
 		}
 		for _, name := range faultNames() {
 			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint"} {
