@@ -14,7 +14,7 @@
 // # The workloads
 //
 // A [Plan] names a workload by a kind and a seed: up to eight connections at various levels, among them
-// some on the stock VFS, as another process would be. They run in lockstep, in a synctest bubble:
+// some on the stock VFS, as another process would be, or in a second process on this VFS. They run in lockstep, in a synctest bubble:
 // before each operation of the disk a seed says who goes on, and time passes only as it is let.
 // So a workload is the same each time, syncs take the time that the plan says, and a violation can be replayed.
 //
@@ -40,13 +40,13 @@
 //	H1                      1            65  I1: integrity_check fails
 //	H2                      1            90  I1: integrity_check fails
 //	H3                      1           280  I1: malformed
-//	H4-create               2           856  I3: async_wait had returned
-//	H4-delete               2          1336  I3: a commit in a rollback mode had returned
-//	H5                      3          2106  I3: a commit at EXTRA had returned
-//	H6                      2           801  I3: a commit at EXTRA had returned
-//	group-wait              2           806  I3: a commit at FULL had returned
-//	foreign-writes          1           515  I1: integrity_check fails
-//	clear-closed            4          3201  I3: a commit at FULL had returned
+//	H4-create               2           819  I2: the rows of no prefix
+//	H4-delete              11          7566  I3: a commit in a rollback mode had returned
+//	H5                      3          2141  I3: a commit at EXTRA had returned
+//	H6                      2           766  I3: a commit at EXTRA had returned
+//	group-wait              2           821  I3: a commit at FULL had returned
+//	foreign-writes          5          3515  I1: integrity_check fails
+//	clear-closed            6          4836  I3: a commit at FULL had returned
 //	refresh                 3           621  I3: async_wait had returned
 //
 // # What it doesn't show

@@ -1,0 +1,105 @@
+package tasks
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// DefaultMaxResult is how large a result may be, in bytes of JSON.
+const DefaultMaxResult = 16 << 20
+
+type config struct {
+	types     []Type
+	maxResult int
+	relaxed   bool
+	vfs       string
+	now       func() time.Time
+}
+
+// Option sets how a store behaves.
+type Option func(*config)
+
+// Types makes the store accept other types than [Document], [Form] and [FormFilling].
+func Types(types ...Type) Option {
+	return func(c *config) { c.types = append(c.types, types...) }
+}
+
+// MaxResult sets how large a result may be, in bytes of JSON, from 1 byte to 512 MiB. Default [DefaultMaxResult].
+func MaxResult(bytes int) Option {
+	return func(c *config) { c.maxResult = bytes }
+}
+
+// RelaxedByDefault makes calls behave as with [Relaxed] unless they have the option [Durable].
+func RelaxedByDefault() Option {
+	return func(c *config) { c.relaxed = true }
+}
+
+// VFS sets the VFS that the database is opened with, by the name that it was registered by. Default "async".
+func VFS(name string) Option {
+	return func(c *config) { c.vfs = name }
+}
+
+// Clock sets what tells the time. Default [time.Now].
+func Clock(now func() time.Time) Option {
+	return func(c *config) { c.now = now }
+}
+
+func newConfig(opts []Option) (*config, error) {
+	c := &config{
+		types:     []Type{Document, Form, FormFilling},
+		maxResult: DefaultMaxResult,
+		vfs:       "async",
+		now:       time.Now,
+	}
+	for _, o := range opts {
+		o(c)
+	}
+	if c.maxResult < 1 || c.maxResult > 512<<20 {
+		return nil, &InputError{"MaxResult", strconv.Itoa(c.maxResult), "1 to 536870912 (512 MiB)"}
+	}
+	for _, t := range c.types {
+		if checkID(string(t)) != nil {
+			return nil, &InputError{"Types", strconv.Quote(string(t)), "1 to 255 bytes of UTF-8 without control characters"}
+		}
+	}
+	return c, nil
+}
+
+func (c *config) checkType(t Type) error {
+	if !slices.Contains(c.types, t) {
+		return &InputError{"type", strconv.Quote(string(t)), fmt.Sprintf("one of %q", c.types)}
+	}
+	return nil
+}
+
+// CallOption sets how one call behaves.
+type CallOption func(*call)
+
+type call struct {
+	relaxed bool
+	force   bool
+	text    string
+}
+
+// Durable makes the call return once its change is durable. It is the default.
+func Durable() CallOption { return func(c *call) { c.relaxed = false } }
+
+// Relaxed makes the call return as soon as its change is made.
+// A power cut may lose it for the VFS's max_delay (50ms by default) and one fsync after that.
+func Relaxed() CallOption { return func(c *call) { c.relaxed = true } }
+
+// Force makes the call take the task from any status to any other.
+func Force() CallOption { return func(c *call) { c.force = true } }
+
+// ErrorText is kept with a task that is set to [Error].
+func ErrorText(text string) CallOption { return func(c *call) { c.text = text } }
+
+func (c *config) call(opts []CallOption) call {
+	k := call{relaxed: c.relaxed}
+	for _, o := range opts {
+		o(&k)
+	}
+	return k
+}

@@ -1,0 +1,226 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Store is a table of tasks. Its methods may be called at the same time.
+type Store struct {
+	*config
+	backend Backend
+}
+
+// Open opens the database at that path, which it makes or migrates where needed.
+// Close the store after use.
+func Open(ctx context.Context, path string, opts ...Option) (*Store, error) {
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	b, err := openSQLite(ctx, path, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{c, b}, nil
+}
+
+// New returns a store with another backend.
+func New(b Backend, opts ...Option) (*Store, error) {
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{c, b}, nil
+}
+
+// Close returns once all that was changed is durable.
+func (s *Store) Close() error { return s.backend.Close() }
+
+// write makes one change.
+func (s *Store) write(ctx context.Context, op string, c Change, k call) error {
+	return taskError(op, c.ID, s.backend.Write(ctx, []Change{c}, !k.relaxed)[0])
+}
+
+// Create creates a task with that id, which is [Pending].
+// It returns [ErrExists] if there is one.
+func (s *Store) Create(ctx context.Context, id string, t Type, opts ...CallOption) error {
+	c, err := s.create(id, t)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, "create", c, s.call(opts))
+}
+
+func (s *Store) create(id string, t Type) (Change, error) {
+	if err := checkID(id); err != nil {
+		return Change{}, err
+	}
+	if err := s.checkType(t); err != nil {
+		return Change{}, err
+	}
+	return Change{Op: OpCreate, ID: id, Type: t}, nil
+}
+
+// Update sets a task's status and, unless it is nil, its result, which may be anything that [encoding/json] accepts.
+// It returns [ErrNotFound], or a [*TransitionError] if the task's status doesn't allow that one.
+func (s *Store) Update(ctx context.Context, id string, status Status, result any, opts ...CallOption) error {
+	k := s.call(opts)
+	c, err := s.update(id, status, result, k)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, "update", c, k)
+}
+
+func (s *Store) update(id string, status Status, result any, k call) (Change, error) {
+	if err := checkID(id); err != nil {
+		return Change{}, err
+	}
+	if err := checkStatus(status); err != nil {
+		return Change{}, err
+	}
+	raw, err := s.encode(result)
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{Op: OpUpdate, ID: id, Status: status, Result: raw, Error: k.text}
+	if !k.force {
+		c.From = before[status]
+	}
+	return c, nil
+}
+
+// Retry takes a task from [Error] back to [Pending].
+func (s *Store) Retry(ctx context.Context, id string, opts ...CallOption) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	k := s.call(opts)
+	c := Change{Op: OpRetry, ID: id, Status: Pending, From: []Status{Error}}
+	if k.force {
+		c.From = nil
+	}
+	return s.write(ctx, "retry", c, k)
+}
+
+// Delete deletes a task, whatever its status.
+func (s *Store) Delete(ctx context.Context, id string, opts ...CallOption) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	return s.write(ctx, "delete", Change{Op: OpDelete, ID: id}, s.call(opts))
+}
+
+// Status returns what is known of a task, or [ErrNotFound].
+func (s *Store) Status(ctx context.Context, id string) (Info, error) {
+	r, err := s.Result(ctx, id)
+	return r.Info, err
+}
+
+// Result returns a task with its result, or [ErrNotFound].
+func (s *Store) Result(ctx context.Context, id string) (Result, error) {
+	if err := checkID(id); err != nil {
+		return Result{}, err
+	}
+	r, err := s.backend.Get(ctx, id)
+	return r, taskError("get", id, err)
+}
+
+// Cleanup deletes the tasks that were created maxAge ago or before. It returns how many.
+func (s *Store) Cleanup(ctx context.Context, maxAge time.Duration) (int, error) {
+	if maxAge < 0 {
+		return 0, &InputError{"maxAge", maxAge.String(), "0 or more"}
+	}
+	return s.backend.Cleanup(ctx, maxAge, nil)
+}
+
+// List returns tasks, the oldest first or, if the query says so, the newest.
+// The last task of a page is the next query's After; a page shorter than the limit is the last.
+func (s *Store) List(ctx context.Context, q Query) ([]Info, error) {
+	if q.Limit == 0 {
+		q.Limit = 100
+	}
+	if q.Limit < 1 || q.Limit > 1000 {
+		return nil, &InputError{"limit", strconv.Itoa(q.Limit), "1 to 1000, or 0 for 100"}
+	}
+	for _, t := range q.Types {
+		if err := s.checkType(t); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range q.Statuses {
+		if err := checkStatus(t); err != nil {
+			return nil, err
+		}
+	}
+	list, err := s.backend.List(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	return list, nil
+}
+
+// Count returns how many tasks there are of each type and status. Those that there are none of aren't listed.
+func (s *Store) Count(ctx context.Context) (map[Type]map[Status]int, error) {
+	counts, err := s.backend.Count(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count tasks: %w", err)
+	}
+	return counts, nil
+}
+
+// NewTask is a task to create.
+type NewTask struct {
+	ID   string
+	Type Type
+}
+
+// CreateMany creates tasks, each by itself. It returns nil if all were created, or else an error for each, in order.
+// One that isn't allowed as input keeps none of the others from being created.
+func (s *Store) CreateMany(ctx context.Context, list []NewTask, opts ...CallOption) []error {
+	return s.many(ctx, "create", len(list), s.call(opts), func(i int) (Change, error) {
+		return s.create(list[i].ID, list[i].Type)
+	})
+}
+
+// NewStatus is a change of a task: see [Store.Update].
+type NewStatus struct {
+	ID     string
+	Status Status
+	Result any
+}
+
+// UpdateMany updates tasks, each by itself. It returns nil if all were updated, or else an error for each, in order.
+func (s *Store) UpdateMany(ctx context.Context, list []NewStatus, opts ...CallOption) []error {
+	k := s.call(opts)
+	return s.many(ctx, "update", len(list), k, func(i int) (Change, error) {
+		return s.update(list[i].ID, list[i].Status, list[i].Result, k)
+	})
+}
+
+func (s *Store) many(ctx context.Context, op string, n int, k call, change func(int) (Change, error)) []error {
+	errs := make([]error, n)
+	var changes []Change
+	var of []int
+	for i := range n {
+		c, err := change(i)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		changes, of = append(changes, c), append(of, i)
+	}
+	if len(changes) > 0 {
+		for j, err := range s.backend.Write(ctx, changes, !k.relaxed) {
+			errs[of[j]] = taskError(op, changes[j].ID, err)
+		}
+	}
+	if !slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		return nil
+	}
+	return errs
+}

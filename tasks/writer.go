@@ -1,0 +1,343 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
+)
+
+// batchSize is how many changes share a transaction at most.
+// It bounds how long other processes wait for the write lock.
+const batchSize = 500
+
+// writer makes the changes of all callers. Those that come while it is busy share the next transaction,
+// and those that have to be durable share a sync, which runs while the next transaction is made.
+type writer struct {
+	*sqliteBackend
+	conn *sqlite3.Conn
+	stmt [OpDelete + 1]*sqlite3.Stmt
+	get  *sqlite3.Stmt
+
+	mu      sync.Mutex
+	queue   []*request // +checklocks:mu
+	synced  []*request // made, and to be answered once durable; +checklocks:mu
+	closed  bool       // +checklocks:mu
+	wake    chan struct{}
+	sync    chan struct{}
+	stopped chan struct{}
+	done    chan struct{}
+}
+
+// request is a call that waits.
+type request struct {
+	changes []Change
+	durable bool
+	job     func(*sqlite3.Conn) error // instead of changes
+	errs    []error
+	state   atomic.Int32
+	done    chan struct{}
+}
+
+// The states of a request.
+const (
+	queued int32 = iota
+	taken
+	cancelled
+)
+
+func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
+	w := &writer{
+		sqliteBackend: b, conn: conn,
+		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
+		stopped: make(chan struct{}), done: make(chan struct{}),
+	}
+	for op, sql := range [...]string{
+		OpCreate: "INSERT INTO tasks(id, type, status, created_at) VALUES(?1, ?2, 'pending', ?3) ON CONFLICT(id) DO NOTHING",
+		OpUpdate: "UPDATE tasks SET status=?2, result=coalesce(?4, result), error=coalesce(?5, error), updated_at=?3 WHERE id=?1 AND instr(?6, status)",
+		OpRetry:  "UPDATE tasks SET status='pending', updated_at=?3 WHERE id=?1 AND instr(?6, status)",
+		OpDelete: "DELETE FROM tasks WHERE id=?1",
+	} {
+		s, _, err := conn.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
+		if err != nil {
+			return nil, err
+		}
+		w.stmt[op] = s
+	}
+	get, _, err := conn.PrepareFlags("SELECT status FROM tasks WHERE id=?1", sqlite3.PREPARE_PERSISTENT)
+	if err != nil {
+		return nil, err
+	}
+	w.get = get
+	go w.write()
+	go w.syncs()
+	return w, nil
+}
+
+// Write hands the changes to the writer and waits for what comes of them.
+func (b *sqliteBackend) Write(ctx context.Context, changes []Change, durable bool) (errs []error) {
+	for part := range slices.Chunk(changes, batchSize) {
+		errs = append(errs, b.writer.do(ctx, &request{changes: part, durable: durable})...)
+	}
+	return errs
+}
+
+func (w *writer) do(ctx context.Context, r *request) []error {
+	all := func(err error) []error { return slices.Repeat([]error{err}, max(1, len(r.changes))) }
+	if err := ctx.Err(); err != nil {
+		return all(err)
+	}
+	r.done = make(chan struct{})
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return all(ErrClosed)
+	}
+	w.queue = append(w.queue, r)
+	w.mu.Unlock()
+	signal(w.wake)
+	select {
+	case <-r.done:
+		return r.errs
+	case <-ctx.Done():
+	}
+	if r.state.CompareAndSwap(queued, cancelled) {
+		return all(ctx.Err())
+	}
+	select {
+	case <-r.done:
+		return r.errs
+	default:
+		return all(fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err()))
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// take takes the requests of the next transaction from the queue, in order.
+func (w *writer) take() (batch []*request, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for len(w.queue) > 0 && n < batchSize {
+		r := w.queue[0]
+		w.queue[0] = nil
+		w.queue = w.queue[1:]
+		if r.state.CompareAndSwap(queued, taken) {
+			batch = append(batch, r)
+			n += max(1, len(r.changes))
+		}
+	}
+	return batch, w.closed
+}
+
+// write makes the changes, one transaction after the other.
+func (w *writer) write() {
+	defer close(w.stopped)
+	for {
+		batch, closed := w.take()
+		if len(batch) == 0 {
+			if closed {
+				return
+			}
+			<-w.wake
+			continue
+		}
+		err := w.transaction(batch)
+		sync := false
+		w.mu.Lock()
+		for _, r := range batch {
+			if err != nil {
+				for i := range r.errs {
+					r.errs[i] = err
+				}
+			}
+			if err == nil && r.durable && w.async {
+				w.synced = append(w.synced, r)
+				sync = true
+			} else {
+				close(r.done)
+			}
+		}
+		w.mu.Unlock()
+		if sync {
+			signal(w.sync)
+		}
+	}
+}
+
+// transaction makes the changes of a batch, each by itself. It returns an error if none of them is made.
+func (w *writer) transaction(batch []*request) error {
+	for _, r := range batch {
+		r.errs = make([]error, max(1, len(r.changes)))
+	}
+	if err := w.conn.Exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	now := w.now().Unix()
+	for _, r := range batch {
+		if r.job != nil {
+			r.errs[0] = savepoint(w.conn, r.job)
+		}
+		for i, c := range r.changes {
+			r.errs[i] = w.change(c, now)
+		}
+		if w.conn.GetAutocommit() {
+			// SQLite has rolled all of it back.
+			return errors.Join(r.errs...)
+		}
+	}
+	if err := w.conn.Exec("COMMIT"); err != nil {
+		if !w.conn.GetAutocommit() {
+			err = errors.Join(err, w.conn.Exec("ROLLBACK"))
+		}
+		return err
+	}
+	return nil
+}
+
+// savepoint runs a job, of which nothing is left if it fails.
+func savepoint(c *sqlite3.Conn, job func(*sqlite3.Conn) error) error {
+	if err := c.Exec("SAVEPOINT job"); err != nil {
+		return err
+	}
+	err := job(c)
+	if err != nil && !c.GetAutocommit() {
+		err = errors.Join(err, c.Exec("ROLLBACK TO job"))
+	}
+	if c.GetAutocommit() {
+		return err // SQLite has rolled back the whole transaction
+	}
+	return errors.Join(err, c.Exec("RELEASE job"))
+}
+
+// change makes one change. A statement that fails has changed nothing.
+func (w *writer) change(c Change, now int64) (err error) {
+	s := w.stmt[c.Op]
+	defer func() {
+		if e := s.Reset(); err == nil {
+			err = e
+		}
+	}()
+	s.BindText(1, c.ID)
+	switch c.Op {
+	case OpCreate:
+		s.BindText(2, string(c.Type))
+		s.BindInt64(3, now)
+	case OpUpdate, OpRetry:
+		if c.Op == OpUpdate {
+			s.BindText(2, string(c.Status))
+			if c.Result == nil {
+				s.BindNull(4)
+			} else {
+				s.BindText(4, string(c.Result))
+			}
+			if c.Error == "" {
+				s.BindNull(5)
+			} else {
+				s.BindText(5, c.Error)
+			}
+		}
+		s.BindInt64(3, now)
+		s.BindText(6, from(c.From))
+	}
+	s.Step()
+	if err := s.Err(); err != nil {
+		return err
+	}
+	if w.conn.Changes() > 0 {
+		return nil
+	}
+	if c.Op == OpCreate {
+		return ErrExists
+	}
+	status, err := w.status(c.ID)
+	if err == nil {
+		err = &TransitionError{ID: c.ID, From: status, To: c.Status}
+	}
+	return err
+}
+
+// from returns statuses as the statements look for them.
+func from(statuses []Status) string {
+	if statuses == nil {
+		return "pending processing completed error"
+	}
+	var s string
+	for _, t := range statuses {
+		s += " " + string(t)
+	}
+	return s
+}
+
+func (w *writer) status(id string) (Status, error) {
+	defer w.get.Reset()
+	w.get.BindText(1, id)
+	if w.get.Step() {
+		return Status(w.get.ColumnText(0)), nil
+	}
+	if err := w.get.Err(); err != nil {
+		return "", err
+	}
+	return "", ErrNotFound
+}
+
+// syncs answers those whose changes have to be durable. While a sync runs, others come to share the next.
+func (w *writer) syncs() {
+	defer close(w.done)
+	for {
+		w.mu.Lock()
+		batch := w.synced
+		w.synced = nil
+		w.mu.Unlock()
+		if len(batch) == 0 {
+			select {
+			case <-w.sync:
+			case <-w.stopped:
+				w.mu.Lock()
+				left := len(w.synced)
+				w.mu.Unlock()
+				if left == 0 {
+					return
+				}
+			}
+			continue
+		}
+		err := vfs.WaitDurable(context.Background(), w.path)
+		for _, r := range batch {
+			for i := range r.errs {
+				if err != nil && r.errs[i] == nil {
+					r.errs[i] = fmt.Errorf("made, but it is not known whether it is durable: %w", err)
+				}
+			}
+			close(r.done)
+		}
+	}
+}
+
+// close makes what is queued, and closes the connection.
+func (w *writer) close() error {
+	w.mu.Lock()
+	closed := w.closed
+	w.closed = true
+	w.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	signal(w.wake)
+	<-w.done
+	for _, s := range append(w.stmt[:], w.get) {
+		s.Close()
+	}
+	return w.conn.Close()
+}
