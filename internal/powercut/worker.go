@@ -180,10 +180,12 @@ func (k *worker) setLevel(l Level) {
 	if k.stock && l == Off {
 		l = Normal // another process at OFF may corrupt, says SQLite
 	}
-	for _, schema := range schemas[:len(k.run.attached())] {
-		k.exec(fmt.Sprintf("PRAGMA %s.synchronous=%s", schema, l))
-	}
 	k.now = l
+	for _, schema := range schemas[:len(k.run.attached())] {
+		if !k.exec(fmt.Sprintf("PRAGMA %s.synchronous=%s", schema, l)) {
+			k.now = Off // whatever it is: nothing is promised
+		}
+	}
 }
 
 // exec runs a statement. It reports whether it worked.
