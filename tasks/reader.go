@@ -130,10 +130,12 @@ func in[S ~string](column string, values []S, args *[]any) string {
 	return " AND " + column + " IN (?" + strings.Repeat(",?", len(values)-1) + ")"
 }
 
-// bind binds arguments: strings and integers.
+// bind binds arguments: strings, integers and nil.
 func bind(s *sqlite3.Stmt, args []any) {
 	for i, a := range args {
 		switch a := a.(type) {
+		case nil:
+			s.BindNull(i + 1)
 		case string:
 			s.BindText(i+1, a)
 		case int64:

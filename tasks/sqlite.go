@@ -86,7 +86,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if err := errors.Join(b.setDurability(conn), migrate(conn)); err != nil {
+	if err := errors.Join(prepare(conn), b.setDurability(conn), migrate(conn)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
 	if b.writer, err = newWriter(b, conn); err != nil {
@@ -103,7 +103,7 @@ func fileURI(path, vfs string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "vfs=" + url.QueryEscape(vfs)}).String()
 }
 
-// connect opens a connection in WAL mode. A new database gives space back to the file system.
+// connect opens a connection.
 func (b *sqliteBackend) connect(ctx context.Context) (*sqlite3.Conn, error) {
 	c, err := sqlite3.OpenContext(ctx, b.uri)
 	if err != nil {
@@ -111,12 +111,16 @@ func (b *sqliteBackend) connect(ctx context.Context) (*sqlite3.Conn, error) {
 	}
 	// A cancelled context shall not break the connection later.
 	c.SetInterrupt(context.Background())
-	err = c.Exec(`PRAGMA busy_timeout=10000; PRAGMA auto_vacuum=incremental;
-		PRAGMA journal_mode=wal; PRAGMA synchronous=normal; PRAGMA cache_size=-16000`)
+	err = c.Exec("PRAGMA busy_timeout=10000; PRAGMA synchronous=normal; PRAGMA cache_size=-16000")
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// prepare puts the database into WAL mode. A new one gives space back to the file system.
+func prepare(c *sqlite3.Conn) error {
+	return c.Exec("PRAGMA auto_vacuum=incremental; PRAGMA journal_mode=wal; PRAGMA synchronous=normal")
 }
 
 // setDurability makes every commit durable where nothing else can: on another VFS.

@@ -96,15 +96,20 @@ func (s *Store) update(id string, status Status, result any, k call) (Change, er
 
 // Retry takes a task from [Error] back to [Pending].
 func (s *Store) Retry(ctx context.Context, id string, opts ...CallOption) error {
-	if err := checkID(id); err != nil {
+	k := s.call(opts)
+	c, err := s.retry(id, k)
+	if err != nil {
 		return err
 	}
-	k := s.call(opts)
+	return s.write(ctx, "retry", c, k)
+}
+
+func (s *Store) retry(id string, k call) (Change, error) {
 	c := Change{Op: OpRetry, ID: id, Status: Pending, From: []Status{Error}}
 	if k.force {
 		c.From = nil
 	}
-	return s.write(ctx, "retry", c, k)
+	return c, checkID(id)
 }
 
 // Delete deletes a task, whatever its status.

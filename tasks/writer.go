@@ -57,19 +57,14 @@ func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 		stopped: make(chan struct{}), done: make(chan struct{}),
 	}
-	for op, sql := range [...]string{
-		OpCreate: "INSERT INTO tasks(id, type, status, created_at) VALUES(?1, ?2, 'pending', ?3) ON CONFLICT(id) DO NOTHING",
-		OpUpdate: "UPDATE tasks SET status=?2, result=coalesce(?4, result), error=coalesce(?5, error), updated_at=?3 WHERE id=?1 AND instr(?6, status)",
-		OpRetry:  "UPDATE tasks SET status='pending', updated_at=?3 WHERE id=?1 AND instr(?6, status)",
-		OpDelete: "DELETE FROM tasks WHERE id=?1",
-	} {
+	for op, sql := range statements {
 		s, _, err := conn.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
 		if err != nil {
 			return nil, err
 		}
 		w.stmt[op] = s
 	}
-	get, _, err := conn.PrepareFlags("SELECT status FROM tasks WHERE id=?1", sqlite3.PREPARE_PERSISTENT)
+	get, _, err := conn.PrepareFlags(statusOf, sqlite3.PREPARE_PERSISTENT)
 	if err != nil {
 		return nil, err
 	}
@@ -229,28 +224,7 @@ func (w *writer) change(c Change, now int64) (err error) {
 			err = e
 		}
 	}()
-	s.BindText(1, c.ID)
-	switch c.Op {
-	case OpCreate:
-		s.BindText(2, string(c.Type))
-		s.BindInt64(3, now)
-	case OpUpdate, OpRetry:
-		if c.Op == OpUpdate {
-			s.BindText(2, string(c.Status))
-			if c.Result == nil {
-				s.BindNull(4)
-			} else {
-				s.BindText(4, string(c.Result))
-			}
-			if c.Error == "" {
-				s.BindNull(5)
-			} else {
-				s.BindText(5, c.Error)
-			}
-		}
-		s.BindInt64(3, now)
-		s.BindText(6, from(c.From))
-	}
+	bind(s, c.args(now))
 	s.Step()
 	if err := s.Err(); err != nil {
 		return err
@@ -258,26 +232,7 @@ func (w *writer) change(c Change, now int64) (err error) {
 	if w.conn.Changes() > 0 {
 		return nil
 	}
-	if c.Op == OpCreate {
-		return ErrExists
-	}
-	status, err := w.status(c.ID)
-	if err == nil {
-		err = &TransitionError{ID: c.ID, From: status, To: c.Status}
-	}
-	return err
-}
-
-// from returns statuses as the statements look for them.
-func from(statuses []Status) string {
-	if statuses == nil {
-		return "pending processing completed error"
-	}
-	var s string
-	for _, t := range statuses {
-		s += " " + string(t)
-	}
-	return s
+	return c.refused(func() (Status, error) { return w.status(c.ID) })
 }
 
 func (w *writer) status(id string) (Status, error) {
