@@ -25,6 +25,10 @@ type Backend interface {
 	// Cleanup deletes the tasks that were created that long ago or before, and have one of the statuses
 	// unless there are none. It returns how many it deleted.
 	Cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error)
+	// Notify returns a channel that is closed once the task may have changed since the call:
+	// at once for a change through this backend, within [ChangePoll] for another.
+	// Stop ends that early.
+	Notify(id string) (changed <-chan struct{}, stop func())
 	// Close ends what the backend does, and returns once all that it was told is durable.
 	Close() error
 }

@@ -26,6 +26,10 @@ type sqliteBackend struct {
 	// reading is held while a connection is lent out.
 	reading sync.RWMutex
 	closed  bool // +checklocks:reading
+
+	notifier notifier
+	polls    sync.WaitGroup
+	closing  chan struct{}
 }
 
 // readers is how many connections a store keeps for reading.
@@ -80,7 +84,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	b := &sqliteBackend{config: c, path: path, readers: make(chan *reader, readers)}
+	b := &sqliteBackend{config: c, path: path, readers: make(chan *reader, readers), closing: make(chan struct{})}
 	b.uri = fileURI(path, c.vfs)
 	conn, err := b.connect(ctx)
 	if err != nil {
@@ -192,6 +196,10 @@ func (b *sqliteBackend) Close() error {
 	if closed {
 		return ErrClosed
 	}
+	b.notifier.mu.Lock()
+	close(b.closing)
+	b.notifier.mu.Unlock()
+	b.polls.Wait()
 	var err error
 	for range len(b.readers) {
 		r := <-b.readers

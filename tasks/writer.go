@@ -157,6 +157,11 @@ func (w *writer) write() {
 					r.errs[i] = err
 				}
 			}
+			if err == nil {
+				for _, c := range r.changes {
+					w.notifier.changed(c.ID)
+				}
+			}
 			if err == nil && r.durable && w.async {
 				w.synced = append(w.synced, r)
 				sync = true

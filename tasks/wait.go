@@ -1,0 +1,169 @@
+package tasks
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// ChangePoll is how often a store that somebody waits at looks for changes by other processes.
+// Those of its own process are noticed at once.
+const ChangePoll = 100 * time.Millisecond
+
+// Wait returns a task with its result once it is [Completed] or [Error].
+// It returns [ErrNotFound] if there is no such task, or none any more, or the context's error.
+//
+// A change by this process is noticed at once, one by another within [ChangePoll].
+// It is noticed when it is made, which may be a moment before it is durable.
+func (s *Store) Wait(ctx context.Context, id string) (Result, error) {
+	for r, err := range s.Watch(ctx, id) {
+		if err != nil || r.Status.Final() {
+			return r, err
+		}
+	}
+	panic("tasks: Watch ended without an error")
+}
+
+// Watch yields a task as it is, and again each time that it has changed.
+// Of changes that follow each other closely it may yield the last one only.
+// It ends with an error: [ErrNotFound] if there is no such task, or none any more, or the context's error.
+//
+// A change by this process is noticed at once, one by another within [ChangePoll].
+func (s *Store) Watch(ctx context.Context, id string) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		var last Result
+		for first := true; ; first = false {
+			// Before the look, so that no change is missed.
+			changed, stop := s.backend.Notify(id)
+			r, err := s.Result(ctx, id)
+			if err != nil {
+				stop()
+				yield(Result{}, err)
+				return
+			}
+			if first || r.Info != last.Info || string(r.Raw) != string(last.Raw) {
+				last = r
+				if !yield(r, nil) {
+					stop()
+					return
+				}
+			}
+			select {
+			case <-changed:
+				stop()
+			case <-ctx.Done():
+				stop()
+				yield(Result{}, taskError("wait for", id, ctx.Err()))
+				return
+			}
+		}
+	}
+}
+
+// notifier tells those who wait that a task may have changed.
+type notifier struct {
+	mu      sync.Mutex
+	waiting map[string]map[chan struct{}]struct{} // by id; +checklocks:mu
+	polling bool                                  // +checklocks:mu
+}
+
+// Notify returns a channel that is closed once the task may have changed.
+func (b *sqliteBackend) Notify(id string) (changed <-chan struct{}, stop func()) {
+	n := &b.notifier
+	c := make(chan struct{})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case <-b.closing:
+		close(c)
+		return c, func() {}
+	default:
+	}
+	if n.waiting == nil {
+		n.waiting = map[string]map[chan struct{}]struct{}{}
+	}
+	if n.waiting[id] == nil {
+		n.waiting[id] = map[chan struct{}]struct{}{}
+	}
+	n.waiting[id][c] = struct{}{}
+	if !n.polling {
+		n.polling = true
+		b.polls.Add(1)
+		go b.poll()
+	}
+	return c, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.remove(id, c)
+	}
+}
+
+// remove needs n.mu.
+func (n *notifier) remove(id string, c chan struct{}) {
+	delete(n.waiting[id], c)
+	if len(n.waiting[id]) == 0 {
+		delete(n.waiting, id)
+	}
+}
+
+// changed tells those who wait for the task.
+func (n *notifier) changed(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tell(id)
+}
+
+// tell needs n.mu.
+func (n *notifier) tell(id string) {
+	for c := range n.waiting[id] {
+		close(c)
+		n.remove(id, c)
+	}
+}
+
+// poll looks for commits of other connections as long as somebody waits.
+func (b *sqliteBackend) poll() {
+	defer b.polls.Done()
+	c, err := b.connect(context.Background())
+	if err == nil {
+		defer c.Close()
+	}
+	ticker := time.NewTicker(ChangePoll)
+	defer ticker.Stop()
+	for version := -1; b.pollOnce(c, err, &version); {
+		select {
+		case <-ticker.C:
+		case <-b.closing:
+		}
+	}
+}
+
+// pollOnce tells all who wait if another connection has committed since, or if that can't be found out:
+// they look again, and get the error. It reports whether to go on.
+func (b *sqliteBackend) pollOnce(c *sqlite3.Conn, err error, version *int) bool {
+	now := -2
+	if err == nil {
+		// It is the same until another connection has committed.
+		now, err = queryInt(c, "PRAGMA data_version")
+	}
+	select {
+	case <-b.closing:
+		err = ErrClosed
+	default:
+	}
+	n := &b.notifier
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now != *version || err != nil {
+		for id := range n.waiting {
+			n.tell(id)
+		}
+	}
+	*version = now
+	// Who begins to wait after this starts another one.
+	n.polling = err == nil && len(n.waiting) > 0
+	return n.polling
+}
