@@ -11,6 +11,8 @@ import (
 //
 // A backend has its own clock, which stamps what it changes.
 type Backend interface {
+	CacheBackend
+	ClaimBackend
 	// Write makes changes, in order and each by itself: one that fails changes nothing,
 	// and keeps none of the others from being made. It returns the error of each,
 	// among them [ErrNotFound], [ErrExists] and [*TransitionError].
@@ -27,7 +29,7 @@ type Backend interface {
 	Cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error)
 	// Notify returns a channel that is closed once the task may have changed since the call:
 	// at once for a change through this backend, within [ChangePoll] for another.
-	// Stop ends that early.
+	// Stop ends that early. With an empty id it is for any task; what workers change may be left out.
 	Notify(id string) (changed <-chan struct{}, stop func())
 	// Close ends what the backend does, and returns once all that it was told is durable.
 	Close() error

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,8 +15,10 @@ type config struct {
 	types     []Type
 	maxResult int
 	relaxed   bool
+	workers   workerConfig
 	vfs       string
 	now       func() time.Time
+	cache     resultCache
 }
 
 // Option sets how a store behaves.
@@ -51,7 +54,9 @@ func newConfig(opts []Option) (*config, error) {
 		types:     []Type{Document, Form, FormFilling},
 		maxResult: DefaultMaxResult,
 		vfs:       "async",
+		workers:   defaultWorkers,
 		now:       time.Now,
+		cache:     resultCache{maxEntries: DefaultCacheMaxEntries, maxBytes: DefaultCacheMaxBytes},
 	}
 	for _, o := range opts {
 		o(c)
@@ -64,7 +69,7 @@ func newConfig(opts []Option) (*config, error) {
 			return nil, &InputError{"Types", strconv.Quote(string(t)), "1 to 255 bytes of UTF-8 without control characters"}
 		}
 	}
-	return c, nil
+	return c, cmp.Or(c.workers.check(), c.checkCache())
 }
 
 func (c *config) checkType(t Type) error {

@@ -75,6 +75,7 @@ var migrations = []string{
 		lease TEXT,
 		PRIMARY KEY(type, key)
 	) WITHOUT ROWID;`,
+	"CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN DELETE FROM task_attempts WHERE id=old.id; END",
 }
 
 func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, err error) {
@@ -94,7 +95,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
 	if b.writer, err = newWriter(b, conn); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return b, nil
 }
@@ -222,9 +223,12 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses
 			n, err = execute(c, sql, args)
 			return err
 		}})[0]
+		if err != nil {
+			return deleted, err // n may not be known yet
+		}
 		deleted += n
-		if err != nil || n < cleanupChunk {
-			return deleted, errors.Join(err, b.shrink(ctx, deleted))
+		if n < cleanupChunk {
+			return deleted, b.shrink(ctx, deleted)
 		}
 	}
 }
@@ -245,8 +249,11 @@ func (b *sqliteBackend) shrink(ctx context.Context, deleted int) error {
 			free, err = queryInt(c, "PRAGMA freelist_count")
 			return err
 		}})[0]
-		if err != nil || free == 0 {
+		if err != nil {
 			return err
+		}
+		if free == 0 {
+			return nil
 		}
 	}
 	return nil

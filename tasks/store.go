@@ -38,7 +38,7 @@ func New(b Backend, opts ...Option) (*Store, error) {
 }
 
 // Close returns once all that was changed is durable.
-func (s *Store) Close() error { return s.backend.Close() }
+func (s *Store) Close() error { s.closeCache(); return s.backend.Close() }
 
 // write makes one change.
 func (s *Store) write(ctx context.Context, op string, c Change, k call) error {

@@ -26,6 +26,16 @@
 // unless the call has the option [Force]. The check and the change are one statement:
 // of two workers that report the same task, one wins.
 //
+// # Workers
+//
+// [Store.Run] claims tasks, runs their handlers, and completes or fails them. A claim is a lease:
+// a task whose worker is gone is taken back and tried again, after a backoff and up to a number of attempts.
+// [Store.Claim], [Store.Extend], [Store.Complete] and [Store.Fail] are its parts.
+//
+// # The cache
+//
+// [Store.Do] returns the stored result of the same input, and computes it once, however many ask for it at the same time.
+//
 // # Durability
 //
 // A call that changes something returns once that is durable, so that a power cut can't take it back,

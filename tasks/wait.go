@@ -127,13 +127,18 @@ func (n *notifier) tell(id string) {
 // poll looks for commits of other connections as long as somebody waits.
 func (b *sqliteBackend) poll() {
 	defer b.polls.Done()
-	c, err := b.connect(context.Background())
-	if err == nil {
-		defer c.Close()
-	}
 	ticker := time.NewTicker(ChangePoll)
 	defer ticker.Stop()
-	for version := -1; b.pollOnce(c, err, &version); {
+	var c *sqlite3.Conn
+	defer func() { c.Close() }()
+	for version := -1; ; {
+		var err error
+		if c == nil {
+			c, err = b.connect(context.Background())
+		}
+		if !b.pollOnce(c, err, &version) {
+			return
+		}
 		select {
 		case <-ticker.C:
 		case <-b.closing:
@@ -142,28 +147,29 @@ func (b *sqliteBackend) poll() {
 }
 
 // pollOnce tells all who wait if another connection has committed since, or if that can't be found out:
-// they look again, and get the error. It reports whether to go on.
+// they look again, and may get the error. It reports whether to go on.
 func (b *sqliteBackend) pollOnce(c *sqlite3.Conn, err error, version *int) bool {
 	now := -2
 	if err == nil {
 		// It is the same until another connection has committed.
 		now, err = queryInt(c, "PRAGMA data_version")
 	}
+	closing := false
 	select {
 	case <-b.closing:
-		err = ErrClosed
+		closing = true
 	default:
 	}
 	n := &b.notifier
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if now != *version || err != nil {
+	if now != *version || err != nil || closing {
 		for id := range n.waiting {
 			n.tell(id)
 		}
 	}
 	*version = now
-	// Who begins to wait after this starts another one.
-	n.polling = err == nil && len(n.waiting) > 0
+	// Who begins to wait after the last one starts another poll.
+	n.polling = !closing && len(n.waiting) > 0
 	return n.polling
 }

@@ -60,13 +60,13 @@ func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 	for op, sql := range statements {
 		s, _, err := conn.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, w.closeConn())
 		}
 		w.stmt[op] = s
 	}
 	get, _, err := conn.PrepareFlags(statusOf, sqlite3.PREPARE_PERSISTENT)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, w.closeConn())
 	}
 	w.get = get
 	go w.write()
@@ -160,6 +160,7 @@ func (w *writer) write() {
 			if err == nil {
 				for _, c := range r.changes {
 					w.notifier.changed(c.ID)
+					w.notifier.changed("")
 				}
 			}
 			if err == nil && r.durable && w.async {
@@ -296,6 +297,10 @@ func (w *writer) close() error {
 	}
 	signal(w.wake)
 	<-w.done
+	return w.closeConn()
+}
+
+func (w *writer) closeConn() error {
 	for _, s := range append(w.stmt[:], w.get) {
 		s.Close()
 	}

@@ -1,0 +1,355 @@
+package tasks
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+const (
+	// cacheLease is how long a computation keeps others from computing the same after its process has died.
+	// One that runs renews its lease.
+	cacheLease = 30 * time.Second
+	// cachePoll is how often another process's computation is looked at.
+	cachePoll = 50 * time.Millisecond
+	// Uses are written once there are that many keys, or the first is that old.
+	cacheUses    = 256
+	cacheUsesAge = 10 * time.Second
+)
+
+// Cached is a result of the cache.
+type Cached struct {
+	Key string          // that it is stored under
+	Raw json.RawMessage // the result
+	// Hit is whether the call found the result, and neither computed it nor waited for that.
+	Hit bool
+}
+
+// Decode stores the result in the value that v points to, as [json.Unmarshal] does.
+func (c Cached) Decode(v any) error {
+	if err := json.Unmarshal(c.Raw, v); err != nil {
+		return fmt.Errorf("decode cached result %q: %w", c.Key, err)
+	}
+	return nil
+}
+
+// CachedError says that an earlier computation failed: see [CacheErrors].
+type CachedError struct {
+	CacheKey
+	Text string // of the error
+}
+
+func (e *CachedError) Error() string {
+	return fmt.Sprintf("cached error of %s %q: %s", e.Type, e.Key, e.Text)
+}
+
+// CacheStats counts what this store's cache has done since it was opened.
+type CacheStats struct {
+	Hits     int64 // calls that found a result or a stored error
+	Misses   int64 // all other calls
+	Shared   int64 // misses that waited for the computation of another call or process
+	Computed int64 // computations that were begun
+	Evicted  int64 // results that were deleted to keep the limits
+	CacheSize
+}
+
+// CacheSize is what the table holds, of all stores: results and stored errors that haven't expired.
+type CacheSize struct {
+	Entries int
+	Bytes   int64 // of the results alone
+}
+
+// resultCache is the part of a store that [Store.Do] needs. It holds no results but those of calls that haven't returned.
+type resultCache struct {
+	ttl        time.Duration
+	maxEntries int
+	maxBytes   int64
+
+	mu       sync.Mutex
+	closed   bool                   // +checklocks:mu
+	flights  map[CacheKey]*flight   // +checklocks:mu
+	stats    CacheStats             // +checklocks:mu
+	uses     map[CacheKey]*CacheUse // not written yet; +checklocks:mu
+	since    time.Time              // of the first of uses; +checklocks:mu
+	trimming bool                   // +checklocks:mu
+	// left is what may be stored until the table is measured again, because other processes store too.
+	left    CacheSize      // +checklocks:mu
+	writing sync.WaitGroup // of uses
+}
+
+// flight is a computation, and the calls that wait for it.
+type flight struct {
+	key      CacheKey
+	lease    string
+	ctx      context.Context
+	cancel   context.CancelFunc
+	waiters  int  // +checklocks:resultCache.mu
+	storing  bool // +checklocks:resultCache.mu
+	finished bool // +checklocks:resultCache.mu
+	computed bool // by this flight, not by another process; +checklocks:resultCache.mu
+	done     chan struct{}
+	raw      json.RawMessage
+	err      error
+}
+
+// errLost is how a flight ends that was invalidated, or whose lease has gone to another. Its callers try again.
+var errLost = errors.New("the computation was invalidated")
+
+// Do returns the stored result of the same type and input, or computes and stores it.
+//
+// The key is the SHA-256, in hex, of the input: of a []byte and of what is read from an [io.Reader] as it is,
+// and of anything else as JSON with sorted names, no whitespace and numbers in a normal form.
+// A reader that can seek is put back to where it was. [Key] sets another key, and the input isn't looked at.
+//
+// Of the calls that ask for the same at the same time, in all processes, one computes.
+// A call that is cancelled leaves; the context of compute is cancelled when nobody in this process waits any more.
+// It has the values of the first call's context, but not its deadline.
+// The options are those of the call that computes.
+//
+// An error of compute is returned to all that wait in this process, and the next call computes again: but see [CacheErrors].
+// A panic of compute is returned as an error. A result is returned once it is stored, so that failing to store it
+// is an error as well. By default it is stored as with [Relaxed]; the option [Durable] is accepted.
+// If the key is invalidated meanwhile, the result isn't stored, and it is computed again, so compute may run twice.
+// It must not ask for its own key.
+//
+// Do returns an [*InputError] for a type, an input or a result that isn't allowed, and a [*CachedError].
+func (s *Store) Do(ctx context.Context, t Type, input any, compute func(context.Context) (any, error), opts ...CacheOption) (Cached, error) {
+	k, o, err := s.cacheCall(ctx, t, input, opts, true)
+	if err != nil {
+		return Cached{}, err
+	}
+	for waited := false; ; waited = true {
+		e, err := s.backend.CacheGet(ctx, k)
+		if err != nil {
+			return Cached{}, cacheError(k, err)
+		}
+		found := e.State == CacheStored || e.State == CacheFailed
+		if found {
+			s.cache.found(waited)
+			s.used(k)
+			raw, err := e.result(k)
+			return Cached{k.Key, raw, err == nil && !waited}, err
+		}
+		f, led, late, err := s.join(ctx, k, compute, o, waited)
+		if err != nil {
+			return Cached{}, cacheError(k, err)
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			s.cache.leave(f)
+			return Cached{}, cacheError(k, ctx.Err())
+		}
+		if late || errors.Is(f.err, errLost) {
+			continue
+		}
+		s.cache.ended(f, led)
+		return Cached{Key: k.Key, Raw: bytes.Clone(f.raw)}, f.err
+	}
+}
+
+func cacheError(k CacheKey, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cache %s %q: %w", k.Type, k.Key, err)
+}
+
+// found counts a call that has found an entry. One that has waited before is counted as a miss already.
+func (c *resultCache) found(waited bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if waited {
+		c.stats.Shared++
+	} else {
+		c.stats.Hits++
+	}
+}
+
+// ended counts a call that has waited for a flight.
+func (c *resultCache) ended(f *flight, led bool) {
+	c.mu.Lock()
+	if !led || !f.computed {
+		c.stats.Shared++
+	}
+	c.mu.Unlock()
+}
+
+// join returns the flight of a key, whose result the caller may have unless it is late: a flight that is storing
+// its result may have been invalidated by another process since, so the caller has to look into the table.
+func (s *Store) join(ctx context.Context, k CacheKey, compute func(context.Context) (any, error), o cacheCall, waited bool) (f *flight, led, late bool, err error) {
+	c := &s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, false, false, ErrClosed
+	}
+	if !waited {
+		c.stats.Misses++
+	}
+	if f := c.flights[k]; f != nil {
+		f.waiters++
+		return f, false, f.storing, nil
+	}
+	f = &flight{key: k, lease: rand.Text(), waiters: 1, done: make(chan struct{})}
+	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if c.flights == nil {
+		c.flights = map[CacheKey]*flight{}
+	}
+	c.flights[k] = f
+	go s.fly(f, compute, o)
+	return f, true, false, nil
+}
+
+func (c *resultCache) leave(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.waiters--; f.waiters == 0 {
+		c.forget(f)
+		f.cancel()
+	}
+}
+
+// forget makes the next call start another flight.
+//
+// +checklocks:c.mu
+func (c *resultCache) forget(f *flight) {
+	if c.flights[f.key] == f {
+		delete(c.flights, f.key)
+	}
+}
+
+// finish tells those who wait. What a flight ends with first is what counts.
+func (c *resultCache) finish(f *flight, raw json.RawMessage, err error) {
+	c.mu.Lock()
+	c.forget(f)
+	if !f.finished {
+		f.finished, f.raw, f.err = true, raw, err
+		close(f.done)
+	}
+	c.mu.Unlock()
+	f.cancel()
+}
+
+func (s *Store) fly(f *flight, compute func(context.Context) (any, error), o cacheCall) {
+	var raw json.RawMessage
+	err := errors.New("the computation has ended its goroutine")
+	defer func() {
+		if err != nil {
+			// Others needn't wait until the lease ends. If this fails, they do.
+			_ = s.backend.CacheRelease(context.WithoutCancel(f.ctx), f.key, f.lease)
+		}
+		s.cache.finish(f, raw, err)
+	}()
+	raw, err = s.compute(f, compute, o)
+}
+
+func (s *Store) compute(f *flight, compute func(context.Context) (any, error), o cacheCall) (json.RawMessage, error) {
+	e, err := s.claim(f)
+	if err != nil {
+		return nil, cacheError(f.key, err)
+	}
+	if e.State != CacheMissing {
+		return e.result(f.key)
+	}
+	s.cache.mu.Lock()
+	s.cache.stats.Computed++
+	f.computed = true
+	s.cache.mu.Unlock()
+
+	stop := s.renew(f)
+	defer stop()
+	v, err := protect(f.ctx, compute)
+	if err == nil {
+		e.Raw, err = s.encodeCached(v)
+	}
+	stop()
+	ttl := o.ttl
+	e.State = CacheStored
+	if err != nil {
+		if o.errors == 0 || f.ctx.Err() != nil {
+			return nil, err
+		}
+		ttl = o.errors
+		text := err.Error()
+		e = CacheEntry{CacheFailed, []byte(text[:min(len(text), s.maxResult)])}
+	}
+	s.cache.mu.Lock()
+	f.storing = true
+	s.cache.mu.Unlock()
+	ctx := context.WithoutCancel(f.ctx)
+	stored, e2 := s.backend.CachePut(ctx, f.key, f.lease, e, ttl, !o.relaxed)
+	if e2 != nil {
+		return nil, errors.Join(err, cacheError(f.key, fmt.Errorf("store: %w", e2)))
+	}
+	if !stored {
+		return nil, errLost
+	}
+	s.trim(ctx, len(e.Raw))
+	if err != nil {
+		return nil, err
+	}
+	return e.Raw, nil
+}
+
+// claim waits until the flight has the lease, or returns the entry that another process has stored.
+func (s *Store) claim(f *flight) (CacheEntry, error) {
+	timer := time.NewTimer(cachePoll)
+	defer timer.Stop()
+	for {
+		e, err := s.backend.CacheClaim(f.ctx, f.key, f.lease, cacheLease)
+		if err != nil || e.State != CacheLeased {
+			return e, err
+		}
+		// Looking takes no write lock, so it is only claimed once it may be.
+		for e.State == CacheLeased {
+			select {
+			case <-f.ctx.Done():
+				return e, f.ctx.Err()
+			case <-timer.C:
+				timer.Reset(cachePoll)
+			}
+			if e, err = s.backend.CacheGet(f.ctx, f.key); err != nil {
+				return e, err
+			}
+		}
+	}
+}
+
+// renew keeps the lease until stop is called. A flight that has lost it is of no use to anybody.
+func (s *Store) renew(f *flight) (stop func()) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(cacheLease / 3)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if ours, err := s.backend.CacheRenew(ctx, f.key, f.lease, cacheLease); err == nil && !ours {
+				s.cache.finish(f, nil, errLost)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// protect makes an error of a panic, which would end the process: no caller is on its goroutine's stack.
+func protect(ctx context.Context, compute func(context.Context) (any, error)) (v any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the computation panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return compute(ctx)
+}

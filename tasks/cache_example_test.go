@@ -1,0 +1,42 @@
+package tasks_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/docusnap/asyncvfs/tasks"
+)
+
+// The same page is read once, however often it is uploaded.
+func ExampleStore_Do() {
+	dir, err := os.MkdirTemp("", "tasks")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	st, err := tasks.Open(ctx, filepath.Join(dir, "tasks.db"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer st.Close()
+
+	page := []byte("an image")
+	for range 2 {
+		res, err := st.Do(ctx, tasks.Document, page, func(context.Context) (any, error) {
+			fmt.Println("reading the page")
+			return map[string]string{"title": "Rechnung"}, nil
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(res.Raw), res.Hit)
+	}
+	// Output:
+	// reading the page
+	// {"title":"Rechnung"} false
+	// {"title":"Rechnung"} true
+}

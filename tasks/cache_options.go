@@ -1,0 +1,185 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// CacheKey is what a result of the cache is stored under.
+type CacheKey struct {
+	Type Type
+	Key  string
+}
+
+// CacheOption sets how one call of the cache behaves. A [CallOption] is one too.
+type CacheOption interface{ cacheOption(*cacheCall) }
+
+type cacheCall struct {
+	call
+	key    *string
+	ttl    time.Duration
+	errors time.Duration
+	err    error
+}
+
+type cacheOption func(*cacheCall)
+
+func (o cacheOption) cacheOption(c *cacheCall) { o(c) }
+
+func (o CallOption) cacheOption(c *cacheCall) { o(&c.call) }
+
+// Key sets the key, of 1 to 255 bytes of UTF-8 without control characters, instead of the input's hash.
+// Keys of different types have nothing to do with each other.
+func Key(key string) CacheOption {
+	return cacheOption(func(c *cacheCall) {
+		c.key = &key
+		if checkID(key) != nil {
+			c.err = &InputError{"key", strconv.Quote(key[:min(len(key), 2*MaxID)]), "1 to 255 bytes of UTF-8 without control characters"}
+		}
+	})
+}
+
+// TTL sets how long the result is valid, from 1 ms, or 0 for ever. Default [CacheTTL].
+func TTL(d time.Duration) CacheOption {
+	return cacheOption(func(c *cacheCall) {
+		if c.ttl = d; d != 0 && d < time.Millisecond {
+			c.err = &InputError{"TTL", d.String(), "1ms or more, or 0 for ever"}
+		}
+	})
+}
+
+// CacheErrors makes [Store.Do] store an error of the computation as well, for that long, from 1 ms.
+// Until then every call gets a [*CachedError] with its text, but for those that waited for it: they get the error itself.
+// The error of a computation whose context was cancelled isn't stored. By default none is.
+func CacheErrors(ttl time.Duration) CacheOption {
+	return cacheOption(func(c *cacheCall) {
+		if c.errors = ttl; ttl < time.Millisecond {
+			c.err = &InputError{"CacheErrors", ttl.String(), "1ms or more"}
+		}
+	})
+}
+
+// The cache's limits unless they are set.
+const (
+	DefaultCacheMaxEntries = 100_000
+	DefaultCacheMaxBytes   = 1 << 30
+)
+
+// CacheTTL sets how long cached results are valid, from 1 ms, or 0 for ever, which is the default.
+func CacheTTL(d time.Duration) Option {
+	return func(c *config) { c.cache.ttl = d }
+}
+
+// CacheMaxEntries sets how many results the cache keeps, from 1. Default [DefaultCacheMaxEntries].
+//
+// Of more, those are deleted whose score is smallest: the time of the last use, plus an hour for each time
+// that the number of uses, plus one, is 2 to the power of. Expired results go first. It goes on until a 16th of the limit is free.
+// Uses are written at most 10 s late, or when the store is closed. Each process may exceed the limit by a 16th.
+func CacheMaxEntries(n int) Option {
+	return func(c *config) { c.cache.maxEntries = n }
+}
+
+// CacheMaxBytes sets how large the cached results may be together, in bytes of JSON.
+// It must not be below [MaxResult]. Default [DefaultCacheMaxBytes]. See [CacheMaxEntries].
+func CacheMaxBytes(bytes int64) Option {
+	return func(c *config) { c.cache.maxBytes = bytes }
+}
+
+func (c *config) checkCache() error {
+	switch k := &c.cache; {
+	case k.ttl != 0 && k.ttl < time.Millisecond:
+		return &InputError{"CacheTTL", k.ttl.String(), "1ms or more, or 0 for ever"}
+	case k.maxEntries < 1:
+		return &InputError{"CacheMaxEntries", strconv.Itoa(k.maxEntries), "1 or more"}
+	case k.maxBytes < int64(c.maxResult):
+		return &InputError{"CacheMaxBytes", strconv.FormatInt(k.maxBytes, 10), fmt.Sprintf("at least MaxResult (%d)", c.maxResult)}
+	}
+	return nil
+}
+
+// cacheCall checks the input of a call.
+func (c *config) cacheCall(ctx context.Context, t Type, input any, opts []CacheOption, relaxed bool) (CacheKey, cacheCall, error) {
+	o := cacheCall{call: call{relaxed: relaxed}, ttl: c.cache.ttl}
+	for _, opt := range opts {
+		opt.cacheOption(&o)
+	}
+	k := CacheKey{Type: t}
+	err := c.checkType(t)
+	switch {
+	case err != nil:
+	case o.err != nil:
+		err = o.err
+	case o.key != nil:
+		k.Key = *o.key
+	default:
+		k.Key, err = inputKey(ctx, input)
+	}
+	return k, o, err
+}
+
+// encodeCached is encode, but for nil, which is a result like any other.
+func (c *config) encodeCached(result any) (json.RawMessage, error) {
+	if result == nil {
+		result = json.RawMessage("null")
+	}
+	return c.encode(result)
+}
+
+// CacheBackend keeps the results of [Store.Do]. An entry is a result, the text of an error, or a lease
+// that somebody has who computes. Where a lease is an argument, it is the text that names the one who has it.
+type CacheBackend interface {
+	// CacheGet returns an entry, unless it has expired.
+	CacheGet(ctx context.Context, k CacheKey) (CacheEntry, error)
+	// CacheClaim returns the entry too, but if there is none, the caller has the lease then, for that long.
+	CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error)
+	// CacheRenew makes the lease end that much later than now. It reports whether the caller still has it.
+	CacheRenew(ctx context.Context, k CacheKey, lease string, d time.Duration) (bool, error)
+	// CacheRelease gives the lease back, if the caller still has it.
+	CacheRelease(ctx context.Context, k CacheKey, lease string) error
+	// CachePut stores an entry instead of the lease, and reports true, if the caller still has it;
+	// if lease is "", whatever is there. A ttl of 0 is for ever.
+	CachePut(ctx context.Context, k CacheKey, lease string, e CacheEntry, ttl time.Duration, durable bool) (bool, error)
+	// CacheDelete deletes the entry of a key, or all that the type has when it is called if the key is "". A lease is lost by that.
+	CacheDelete(ctx context.Context, k CacheKey, durable bool) error
+	// CacheUsed adds to what is known of the use of entries.
+	CacheUsed(ctx context.Context, uses []CacheUse) error
+	// CacheSize returns how large all entries are that haven't expired.
+	CacheSize(ctx context.Context) (CacheSize, error)
+	// CacheTrim deletes what has expired and, above the limit, what is of least use.
+	// It returns the size after that, and how many were deleted that hadn't expired.
+	CacheTrim(ctx context.Context, limit CacheSize) (size CacheSize, evicted int, err error)
+}
+
+// CacheState says what an entry is.
+type CacheState int
+
+// The states of an entry.
+const (
+	CacheMissing CacheState = iota
+	CacheLeased             // being computed
+	CacheStored             // Raw is the result
+	CacheFailed             // Raw is the text of the error
+)
+
+// CacheEntry is an entry of the cache.
+type CacheEntry struct {
+	State CacheState
+	Raw   []byte
+}
+
+func (e CacheEntry) result(k CacheKey) (json.RawMessage, error) {
+	if e.State == CacheFailed {
+		return nil, &CachedError{k, string(e.Raw)}
+	}
+	return e.Raw, nil
+}
+
+// CacheUse says how often an entry was used, and when it was last.
+type CacheUse struct {
+	CacheKey
+	Uses int
+	At   time.Time
+}

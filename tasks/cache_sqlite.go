@@ -1,0 +1,249 @@
+package tasks
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// cacheEntry reads an entry as it is at a time.
+func cacheEntry(c *sqlite3.Conn, k CacheKey, now int64) (e CacheEntry, err error) {
+	s, _, err := c.Prepare(`SELECT result, coalesce(expires_at>?3, true), coalesce(lease_until>?3, false)
+		FROM task_cache WHERE type=?1 AND key=?2`)
+	if err != nil {
+		return e, err
+	}
+	defer s.Close()
+	bind(s, []any{string(k.Type), k.Key, now})
+	if !s.Step() {
+		return e, s.Err()
+	}
+	if s.ColumnType(0) != sqlite3.NULL && s.ColumnBool(1) {
+		e = CacheEntry{CacheStored, []byte(s.ColumnText(0))}
+		if bytes.HasPrefix(e.Raw, []byte(cacheFailed)) {
+			e = CacheEntry{CacheFailed, e.Raw[len(cacheFailed):]}
+		}
+	} else if s.ColumnBool(2) {
+		e.State = CacheLeased
+	}
+	return e, nil
+}
+
+// cacheFailed begins an error's text in the column of results. No JSON begins with it.
+const cacheFailed = "!"
+
+// CacheGet reads an entry.
+func (b *sqliteBackend) CacheGet(ctx context.Context, k CacheKey) (e CacheEntry, err error) {
+	err = b.read(ctx, func(r *reader) (err error) {
+		e, err = cacheEntry(r.conn, k, b.now().UnixMilli())
+		return err
+	})
+	return e, err
+}
+
+// cacheWrite runs a statement and reports whether it changed anything.
+func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string, args ...any) (bool, error) {
+	n := 0
+	// If it fails, the job may still run: n isn't looked at.
+	if err := b.writer.do(ctx, &request{durable: durable, job: func(c *sqlite3.Conn) (err error) {
+		n, err = execute(c, sql, args)
+		return err
+	}})[0]; err != nil {
+		return false, err
+	}
+	return n > 0, nil
+}
+
+// CacheClaim takes the lease, and deletes a result that has expired.
+func (b *sqliteBackend) CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error) {
+	var found CacheEntry
+	if err := b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) (err error) {
+		now := b.now()
+		if found, err = cacheEntry(c, k, now.UnixMilli()); err != nil || found.State != CacheMissing {
+			return err
+		}
+		_, err = execute(c, `INSERT INTO task_cache(type, key, created_at, used_at, lease_until, lease) VALUES(?1, ?2, ?3, ?3, ?4, ?5)
+			ON CONFLICT DO UPDATE SET result=NULL, expires_at=NULL, used_at=?3, lease_until=?4, lease=?5`,
+			[]any{string(k.Type), k.Key, now.UnixMilli(), now.Add(d).UnixMilli(), lease})
+		return err
+	}})[0]; err != nil {
+		return CacheEntry{}, err
+	}
+	return found, nil
+}
+
+// CacheRenew sets when the lease ends.
+func (b *sqliteBackend) CacheRenew(ctx context.Context, k CacheKey, lease string, d time.Duration) (bool, error) {
+	return b.cacheWrite(ctx, false, "UPDATE task_cache SET lease_until=?4 WHERE type=?1 AND key=?2 AND lease=?3",
+		string(k.Type), k.Key, lease, b.now().Add(d).UnixMilli())
+}
+
+// CacheRelease deletes the row, which has no result.
+func (b *sqliteBackend) CacheRelease(ctx context.Context, k CacheKey, lease string) error {
+	_, err := b.cacheWrite(ctx, false, "DELETE FROM task_cache WHERE type=?1 AND key=?2 AND lease=?3", string(k.Type), k.Key, lease)
+	return err
+}
+
+// CachePut stores an entry and ends the lease.
+func (b *sqliteBackend) CachePut(ctx context.Context, k CacheKey, lease string, e CacheEntry, ttl time.Duration, durable bool) (bool, error) {
+	now := b.now()
+	text := string(e.Raw)
+	if e.State == CacheFailed {
+		text = cacheFailed + text
+	}
+	var expires any // unbound, it is NULL
+	if ttl > 0 {
+		expires = now.Add(ttl).UnixMilli()
+	}
+	args := []any{string(k.Type), k.Key, text, now.UnixMilli(), expires}
+	const set = "SET result=?3, created_at=?4, expires_at=?5, used_at=?4, uses=uses+1, lease_until=NULL, lease=NULL"
+	if lease == "" {
+		return b.cacheWrite(ctx, durable, `INSERT INTO task_cache(type, key, result, created_at, expires_at, used_at, uses)
+			VALUES(?1, ?2, ?3, ?4, ?5, ?4, 1) ON CONFLICT DO UPDATE `+set, args...)
+	}
+	return b.cacheWrite(ctx, durable, "UPDATE task_cache "+set+" WHERE type=?1 AND key=?2 AND lease=?6", append(args, lease)...)
+}
+
+// CacheDelete deletes a type in parts, in the order of the keys, so that other writers get their turn.
+// The parts are relaxed: as changes are made durable in order, the last one's durability is that of all.
+func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable bool) error {
+	if k.Key != "" {
+		_, err := b.cacheWrite(ctx, durable, "DELETE FROM task_cache WHERE type=?1 AND key=?2", string(k.Type), k.Key)
+		return err
+	}
+	for last, n := "", cleanupChunk; n == cleanupChunk; {
+		var keys []string
+		if err := b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) error {
+			s, _, err := c.Prepare(`SELECT key FROM task_cache WHERE type=?1 AND key>?2 ORDER BY key LIMIT ?3`)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			bind(s, []any{string(k.Type), last, cleanupChunk})
+			for s.Step() {
+				keys = append(keys, s.ColumnText(0))
+			}
+			if err := s.Err(); err != nil || len(keys) == 0 {
+				return err
+			}
+			_, err = execute(c, "DELETE FROM task_cache WHERE type=?1 AND key>?2 AND key<=?3", []any{string(k.Type), last, keys[len(keys)-1]})
+			return err
+		}})[0]; err != nil {
+			return err
+		}
+		if n = len(keys); n > 0 {
+			last = keys[n-1]
+		}
+	}
+	if !durable {
+		return nil
+	}
+	return b.writer.do(ctx, &request{durable: true, job: func(*sqlite3.Conn) error { return nil }})[0]
+}
+
+// CacheUsed adds hits. A result that is gone stays so.
+func (b *sqliteBackend) CacheUsed(ctx context.Context, uses []CacheUse) error {
+	return b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) error {
+		for _, u := range uses {
+			_, err := execute(c, "UPDATE task_cache SET uses=uses+?3, used_at=max(used_at, ?4) WHERE type=?1 AND key=?2",
+				[]any{string(u.Type), u.Key, u.Uses, u.At.UnixMilli()})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}})[0]
+}
+
+// CacheSize adds up the lengths, which SQLite knows without reading the results.
+func (b *sqliteBackend) CacheSize(ctx context.Context) (size CacheSize, err error) {
+	err = b.query(ctx, `SELECT count(*), coalesce(sum(octet_length(result)), 0) FROM task_cache
+		WHERE result IS NOT NULL AND coalesce(expires_at>?1, true)`, []any{b.now().UnixMilli()}, func(s *sqlite3.Stmt) {
+		size = CacheSize{s.ColumnInt(0), s.ColumnInt64(1)}
+	})
+	return size, err
+}
+
+// cacheWeight is how much younger a result counts that was used twice as often.
+const cacheWeight = time.Hour
+
+// cacheRow is a row to delete.
+type cacheRow struct {
+	key  CacheKey
+	used int64
+	size int64
+	dead bool // expired, or the lease of a process that has died
+}
+
+// CacheTrim deletes what is dead, and then the results with the smallest used_at + 1h * log2(uses + 1).
+// The rows are found without the write lock; one that was used or claimed since is left alone.
+func (b *sqliteBackend) CacheTrim(ctx context.Context, limit CacheSize) (size CacheSize, evicted int, err error) {
+	size, err = b.CacheSize(ctx)
+	if err != nil {
+		return size, 0, err
+	}
+	goal := CacheSize{math.MaxInt, math.MaxInt64}
+	if size.Entries > limit.Entries || size.Bytes > limit.Bytes {
+		goal = CacheSize{limit.Entries - limit.Entries/16, limit.Bytes - limit.Bytes/16}
+	}
+	now := b.now().UnixMilli()
+	rows, err := b.cacheVictims(ctx, now, size, goal)
+	for len(rows) > 0 && err == nil {
+		n, bytes := 0, int64(0)
+		for n < len(rows) && n < cleanupChunk && bytes < DefaultMaxResult {
+			bytes += rows[n].size
+			n++
+		}
+		part := rows[:n]
+		rows = rows[n:]
+		var freed CacheSize
+		if err = b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) error {
+			for _, r := range part {
+				n, err := execute(c, `DELETE FROM task_cache WHERE type=?1 AND key=?2 AND used_at=?3 AND coalesce(lease_until<=?4, true)`,
+					[]any{string(r.key.Type), r.key.Key, r.used, now})
+				if err != nil {
+					return err
+				}
+				if n > 0 && !r.dead {
+					freed.Entries++
+					freed.Bytes += r.size
+				}
+			}
+			return nil
+		}})[0]; err == nil {
+			evicted += freed.Entries
+			size = CacheSize{size.Entries - freed.Entries, size.Bytes - freed.Bytes}
+		}
+	}
+	return size, evicted, err
+}
+
+// cacheVictims returns what to delete to come from a size to the goal.
+func (b *sqliteBackend) cacheVictims(ctx context.Context, now int64, size, goal CacheSize) (rows []cacheRow, err error) {
+	err = b.read(ctx, func(r *reader) error {
+		s, _, err := r.conn.Prepare(`SELECT type, key, used_at, coalesce(octet_length(result), 0), coalesce(expires_at, lease_until, ?1+1)<=?1 AS dead
+			FROM task_cache WHERE result IS NOT NULL OR coalesce(lease_until<=?1, true)
+			ORDER BY dead DESC, used_at + ?2*log2(uses+1), key`)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		bind(s, []any{now, cacheWeight.Milliseconds()})
+		for s.Step() {
+			r := cacheRow{CacheKey{Type(s.ColumnText(0)), s.ColumnText(1)}, s.ColumnInt64(2), s.ColumnInt64(3), s.ColumnBool(4)}
+			if !r.dead {
+				if size.Entries <= goal.Entries && size.Bytes <= goal.Bytes {
+					break
+				}
+				size.Entries--
+				size.Bytes -= r.size
+			}
+			rows = append(rows, r)
+		}
+		return s.Err()
+	})
+	return rows, err
+}
