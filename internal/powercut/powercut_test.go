@@ -129,6 +129,19 @@ func TestSameSeed(t *testing.T) {
 	}
 }
 
+// TestShrink: what is left of a workload in violation is smaller, and replays.
+func TestShrink(t *testing.T) {
+	m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Choices: 2}, Disabled: rules.GroupWait}
+	var v *Violation
+	require.ErrorAs(t, m.Run(t, Plan{Kind: "group", Seed: 1}), &v)
+	small := m.Shrink(t, v)
+	require.Less(t, len(small.Plan.steps()), len(v.Plan.steps())/2)
+	var again *Violation
+	require.ErrorAs(t, m.Replay(t, small.Plan, small.At, small.Choice), &again)
+	require.Equal(t, small.Err.Error(), again.Err.Error())
+	require.Contains(t, small.Error(), "-without group-wait")
+}
+
 // TestReplay replays one crash state, as a violation says.
 func TestReplay(t *testing.T) {
 	if *replayPlan == "" {
