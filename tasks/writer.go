@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,9 +21,10 @@ const batchSize = 500
 // and those that have to be durable share a sync, which runs while the next transaction is made.
 type writer struct {
 	*sqliteBackend
-	conn *sqlite3.Conn
-	stmt [OpDelete + 1]*sqlite3.Stmt
-	get  *sqlite3.Stmt
+	conn          *sqlite3.Conn
+	stmt          [OpDelete + 1]*sqlite3.Stmt
+	get           *sqlite3.Stmt
+	begin, commit *sqlite3.Stmt
 
 	mu      sync.Mutex
 	queue   []*request // +checklocks:mu
@@ -69,6 +71,12 @@ func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 		return nil, errors.Join(err, w.closeConn())
 	}
 	w.get = get
+	if w.begin, _, err = conn.PrepareFlags("BEGIN IMMEDIATE", sqlite3.PREPARE_PERSISTENT); err != nil {
+		return nil, errors.Join(err, w.closeConn())
+	}
+	if w.commit, _, err = conn.PrepareFlags("COMMIT", sqlite3.PREPARE_PERSISTENT); err != nil {
+		return nil, errors.Join(err, w.closeConn())
+	}
 	go w.write()
 	go w.syncs()
 	return w, nil
@@ -140,6 +148,8 @@ func (w *writer) take() (batch []*request, closed bool) {
 func (w *writer) write() {
 	defer close(w.stopped)
 	for {
+		// Those who were just answered often come back at once: they share this transaction.
+		runtime.Gosched()
 		batch, closed := w.take()
 		if len(batch) == 0 {
 			if closed {
@@ -182,7 +192,7 @@ func (w *writer) transaction(batch []*request) error {
 	for _, r := range batch {
 		r.errs = make([]error, max(1, len(r.changes)))
 	}
-	if err := w.conn.Exec("BEGIN IMMEDIATE"); err != nil {
+	if err := w.begin.Exec(); err != nil {
 		return err
 	}
 	now := w.now().Unix()
@@ -198,7 +208,7 @@ func (w *writer) transaction(batch []*request) error {
 			return errors.Join(r.errs...)
 		}
 	}
-	if err := w.conn.Exec("COMMIT"); err != nil {
+	if err := w.commit.Exec(); err != nil {
 		if !w.conn.GetAutocommit() {
 			err = errors.Join(err, w.conn.Exec("ROLLBACK"))
 		}
@@ -301,7 +311,7 @@ func (w *writer) close() error {
 }
 
 func (w *writer) closeConn() error {
-	for _, s := range append(w.stmt[:], w.get) {
+	for _, s := range append(w.stmt[:], w.get, w.begin, w.commit) {
 		s.Close()
 	}
 	return w.conn.Close()
