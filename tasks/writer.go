@@ -267,6 +267,8 @@ func (w *writer) status(id string) (Status, error) {
 func (w *writer) syncs() {
 	defer close(w.done)
 	for {
+		// The writer may be about to end another transaction, which can share this sync.
+		runtime.Gosched()
 		w.mu.Lock()
 		batch := w.synced
 		w.synced = nil

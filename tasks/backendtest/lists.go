@@ -181,14 +181,16 @@ func cleanupByStatus(e *env) {
 		e.NoError(failed)
 		return deleted
 	}
-	for _, age := range []string{"old ", "new "} {
+	for _, age := range []string{"old-", "new-"} {
 		for _, s := range statuses {
-			e.create(age+string(s[:1]), tasks.Form, s)
-			if s == tasks.Processing {
-				e.create(age+"q", tasks.Form, s)
-			}
+			e.create(age+string(s[:2]), tasks.Form, s)
 		}
 		e.clock.add(time.Hour)
 	}
-	_ = clean
+	// The old ones are two hours old now, and the new ones one.
+	e.Equal(0, clean(map[tasks.Status]time.Duration{tasks.Completed: 3 * time.Hour}))
+	e.Equal(1, clean(map[tasks.Status]time.Duration{tasks.Completed: 2 * time.Hour}))
+	e.Equal("old-er old-pe old-pr new-co new-er new-pe new-pr", e.ids(tasks.Query{}))
+	e.Equal(3, clean(map[tasks.Status]time.Duration{tasks.Error: time.Hour, tasks.Pending: 2 * time.Hour}))
+	e.Equal("old-pr new-co new-pe new-pr", e.ids(tasks.Query{}))
 }

@@ -1,0 +1,24 @@
+package tasks_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/backendtest"
+	"github.com/stretchr/testify/require"
+)
+
+// TestConformanceSQLite holds SQLite to what every backend has to do.
+func TestConformanceSQLite(t *testing.T) {
+	backendtest.Run(t, func(t testing.TB, _ func() time.Time, opts ...tasks.Option) backendtest.Opened {
+		path := filepath.Join(t.TempDir(), "tasks.db")
+		open := func() backendtest.Store {
+			st, err := tasks.Open(t.Context(), path, opts...)
+			require.NoError(t, err)
+			return st
+		}
+		return backendtest.Opened{Store: open(), Second: open}
+	})
+}
