@@ -112,6 +112,15 @@ func (s *Store) retry(id string, k call) (Change, error) {
 	return c, checkID(id)
 }
 
+// CancelledText is the error text of a task that was cancelled.
+const CancelledText = "cancelled"
+
+// Cancel sets a task that is [Pending] or [Processing] to [Error], with [CancelledText].
+// A worker that has it loses its lease, and the context of its handler is cancelled when it next extends that.
+func (s *Store) Cancel(ctx context.Context, id string, opts ...CallOption) error {
+	return s.Update(ctx, id, Error, nil, append(slices.Clone(opts), ErrorText(CancelledText))...)
+}
+
 // Delete deletes a task, whatever its status.
 func (s *Store) Delete(ctx context.Context, id string, opts ...CallOption) error {
 	if err := checkID(id); err != nil {
