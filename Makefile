@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients hunt hunt-kill lint cross cover fuzz bench
+.PHONY: help demo test test-wazero test-clients hunt hunt-kill lint cross cover fuzz bench bench-tasks bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -48,3 +48,9 @@ fuzz: ## fuzz the queue (FUZZTIME=1m)
 
 bench: ## commits per second beside the stock VFS, in turn (about 3 minutes)
 	go test -run '^$$' -bench Beside ./bench
+
+bench-tasks: ## package tasks beside one connection and one transaction per call (about 1 minute)
+	go test -run '^$$' -bench 'Tasks|Status' -benchtime 1x ./bench
+
+bench-peers: ## package tasks beside goqite and backlite, in a module of its own (about 1 minute)
+	cd bench/peers && go test -run '^$$' -bench . -benchtime 1x .
