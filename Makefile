@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-demo: ## store the Go source tree three times and compare (ARGS=folder for other files)
+demo: ## process the Go source tree as tasks, twice, beside one transaction per call (ARGS=folder for other files)
 	@go run ./internal/demo $(ARGS)
 
 test: ## all tests, with the race detector; then power cuts and kills by the thousand without it

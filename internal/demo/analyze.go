@@ -17,11 +17,15 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/docusnap/asyncvfs/tasks"
 )
 
 const (
 	maxFileSize = 1 << 20
 	topWords    = 5
+	// maxFiles keeps the demo to seconds on a large folder.
+	maxFiles = 2000
 )
 
 // goFolders are the parts of the Go toolchain's source that are read if no folder is named:
@@ -31,10 +35,12 @@ var goFolders = []string{"encoding", "go", "net", "os", "syscall"}
 // source is the text files that are stored.
 type source struct {
 	fsys    fs.FS
-	folder  string // to name in errors
+	folder  string   // to name in errors
+	parts   []string // of the folder, unless it is read as a whole
 	files   []string
 	bytes   int64
-	skipped int // binary, too large or unreadable
+	skipped int  // binary, too large, unreadable or with a name that can't be an id
+	capped  bool // there may be more files than maxFiles
 }
 
 // errNotText says that a file is skipped.
@@ -64,10 +70,13 @@ func openFolder(ctx context.Context, name string) (folder string, parts []string
 	return name, parts, nil
 }
 
-// scan finds the text files. It reads each one, so all runs find them in the page cache:
+// scan finds the first maxFiles text files. It reads each one, so all runs find them in the page cache:
 // the first run isn't slower for having to wait for the disk.
 func scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*source, error) {
 	src := &source{fsys: fsys, folder: folder}
+	if len(parts) > 1 {
+		src.parts = parts
+	}
 	for _, part := range parts {
 		err := fs.WalkDir(fsys, part, func(name string, d fs.DirEntry, err error) error {
 			switch {
@@ -80,9 +89,12 @@ func scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*sour
 				return nil
 			case !d.Type().IsRegular():
 				return nil
+			case len(src.files) == maxFiles:
+				src.capped = true
+				return fs.SkipAll
 			}
 			text, err := src.read(name)
-			if err != nil {
+			if err != nil || !isID(againPrefix+name) {
 				src.skipped++
 				return nil
 			}
@@ -95,10 +107,15 @@ func scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*sour
 		}
 	}
 	if len(src.files) == 0 {
-		return nil, fmt.Errorf("folder %s has no text file (%d files skipped: binary, over 1 MiB or unreadable)",
+		return nil, fmt.Errorf("folder %s has no text file (%d files skipped: binary, over 1 MiB, unreadable or with a name that can't be an id)",
 			folder, src.skipped)
 	}
 	return src, nil
+}
+
+// isID reports whether a task may have that id: the ids are the files' names.
+func isID(id string) bool {
+	return len(id) <= tasks.MaxID && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
 // read returns the text of a file.

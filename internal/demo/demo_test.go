@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,13 +21,14 @@ import (
 
 const textFiles = 40
 
-// texts returns text files, one of them empty, and some that are skipped.
+// texts returns text files, two of them empty, and some that are skipped.
 func texts() fstest.MapFS {
 	files := fstest.MapFS{
 		"binary":                 {Data: []byte("a\x00b")},
 		"latin1.txt":             {Data: []byte("Stra\xdfe")},
 		"large.txt":              {Data: bytes.Repeat([]byte("a"), maxFileSize+1)},
 		"empty.txt":              {},
+		"control\x01":            {Data: []byte("a name that can't be an id")},
 		"größe/日本 語's #1%41.txt": {Data: []byte("größe GRÖSSE größe 日本")},
 	}
 	for i := range textFiles - 2 {
@@ -41,11 +44,30 @@ func TestDemo(t *testing.T) {
 	require.Zero(t, run(t.Context(), []string{"-dir", dir, folder}, &stdout, &stderr), stderr.String())
 	t.Log(stdout.String())
 
-	assert.Contains(t, stdout.String(), fmt.Sprintf("%d text files", textFiles))
-	assert.Contains(t, stdout.String(), "3 other files skipped")
-	assert.Contains(t, stdout.String(), "All databases are ok and hold the same rows.")
-	found := regexp.MustCompile(fmt.Sprintf(`integrity_check: ok, rows: %d of %d, checksum: ([0-9a-f]{64})\n`, textFiles, textFiles)).
-		FindAllStringSubmatch(stdout.String(), -1)
+	out := stdout.String()
+	assert.Contains(t, out, fmt.Sprintf("%d text files", textFiles))
+	assert.Contains(t, out, "4 other files skipped")
+	assert.NotContains(t, out, "the first")
+	for _, s := range setups {
+		assert.Regexp(t, `(?m)^ *`+s.name+` +\d+\.\d\d +\d+ `, out)
+	}
+	for _, call := range []string{"insert", "update to processing", "update to completed"} {
+		assert.Regexp(t, fmt.Sprintf(`stock FULL +%s +%d `, call, textFiles), out)
+	}
+	assert.Regexp(t, fmt.Sprintf(`stock FULL +of each: open and close +%d `, 3*textFiles), out)
+	for _, call := range []string{"Create", "Do"} {
+		assert.Regexp(t, fmt.Sprintf(`task API +%s +%d `, call, textFiles), out)
+		assert.Regexp(t, fmt.Sprintf(`task API again +%s +%d `, call, textFiles), out)
+	}
+	first := regexp.MustCompile(fmt.Sprintf(`Cache, task API: (\d+) of %d tasks answered from it, (\d+) waited .*, %d analyzed\n`,
+		textFiles, textFiles-1)).FindStringSubmatch(out) // two files are empty
+	require.Len(t, first, 3)
+	assert.ElementsMatch(t, []string{"0", "1"}, first[1:])
+	assert.Contains(t, out, fmt.Sprintf("Cache, task API again: %d of %d tasks answered from it, 0 waited for the same content's analysis, 0 analyzed\n",
+		textFiles, textFiles))
+	assert.Contains(t, out, "All databases are ok, all tasks are completed, and their results are the same.")
+	found := regexp.MustCompile(fmt.Sprintf(`integrity_check: ok, tasks completed: %d of %d, checksum of \(id, result\): ([0-9a-f]{64})\n`, textFiles, textFiles)).
+		FindAllStringSubmatch(out, -1)
 	require.Len(t, found, len(setups))
 	for _, f := range found {
 		assert.Equal(t, found[0][1], f[1])
@@ -115,7 +137,7 @@ func TestInterrupt(t *testing.T) {
 			t.Log(stdout.String())
 			assert.Contains(t, stdout.String(), "Interrupted during "+s.name)
 			assert.Contains(t, stdout.String(), "integrity_check: ok")
-			assert.Regexp(t, `All [1-9]\d* rows that were reported stored are there`, stdout.String())
+			assert.Regexp(t, `All [1-9]\d* tasks that were reported stored are there`, stdout.String())
 			assertEmpty(t, dir)
 		})
 	}
@@ -129,32 +151,107 @@ func TestFileVanishes(t *testing.T) {
 	delete(files, "sub/7.txt")
 	err = runAll(t.Context(), src, dir, new(bytes.Buffer), new(bytes.Buffer))
 	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.ErrorContains(t, err, "stock FULL: ")
 	assert.ErrorContains(t, err, "sub/7.txt")
 	assertEmpty(t, dir)
+
+	counting, err := registerVFS()
+	require.NoError(t, err)
+	for _, s := range setups {
+		m := &meter{w: new(bytes.Buffer)}
+		_, err := s.do(t.Context(), filepath.Join(t.TempDir(), s.file), src, counting, m)
+		assert.ErrorIs(t, err, fs.ErrNotExist, s.name)
+		assert.ErrorContains(t, err, "sub/7.txt", s.name)
+	}
+}
+
+func TestScanIsCapped(t *testing.T) {
+	files := fstest.MapFS{}
+	for i := range maxFiles {
+		files[fmt.Sprintf("%d.txt", i)] = &fstest.MapFile{}
+	}
+	src, err := scan(t.Context(), files, "texts", []string{"."})
+	require.NoError(t, err)
+	assert.Len(t, src.files, maxFiles)
+	assert.False(t, src.capped)
+
+	files["one more"] = &fstest.MapFile{}
+	src, err = scan(t.Context(), files, "texts", []string{"."})
+	require.NoError(t, err)
+	assert.Len(t, src.files, maxFiles)
+	assert.True(t, src.capped)
+	var out bytes.Buffer
+	printAbout(&out, src, "dir")
+	assert.Contains(t, out.String(), fmt.Sprintf("the first %d text files", maxFiles))
+}
+
+// The progress is that of the run, not of the tasks that were there before.
+func TestMeter(t *testing.T) {
+	src, err := scan(t.Context(), texts(), "texts", []string{"."})
+	require.NoError(t, err)
+	counting, err := registerVFS()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	for _, s := range setups {
+		var out bytes.Buffer
+		m := &meter{name: s.name, total: textFiles, w: &out, start: time.Now()}
+		hooked := *src
+		// By then some are created, and not all are completed.
+		fsys := &hookFS{FS: src.fsys, hook: func() { m.print(t.Context()) }}
+		fsys.left.Store(textFiles / 2)
+		hooked.fsys = fsys
+		_, err := s.do(t.Context(), filepath.Join(dir, s.file), &hooked, counting, m)
+		require.NoError(t, err)
+		line := regexp.MustCompile(`^` + s.name + ` +(\d+) tasks created, (\d+) completed of ` + fmt.Sprint(textFiles) + `, \d+ completed/s\n$`).
+			FindStringSubmatch(out.String())
+		require.Len(t, line, 3, out.String())
+		created, err := strconv.Atoi(line[1])
+		require.NoError(t, err)
+		done, err := strconv.Atoi(line[2])
+		require.NoError(t, err)
+		assert.LessOrEqual(t, created, textFiles)
+		assert.Less(t, done, textFiles)
+		assert.Less(t, done, created)
+	}
 }
 
 func TestChecks(t *testing.T) {
 	files := []string{"a", "b"}
-	results := []result{
-		{setup: setups[0], reported: []stage{completed, completed}},
-		{setup: setups[1], reported: []stage{completed, completed}},
+	both := []stage{completed, completed}
+	results := []*result{
+		{setup: setups[0], reported: both},
+		{setup: setups[1], reported: both},
+		{setup: setups[2], reported: both},
 	}
-	good := contents{"ok", map[string]string{"a": "completed", "b": "completed"}, "1"}
-	for want, bad := range map[string]contents{
-		"async FULL: integrity_check failed: page 7":           {"page 7", good.status, "1"},
-		"async FULL: 1 rows for 2 files, 1 not as reported":    {"ok", map[string]string{"a": "completed"}, "1"},
-		"async FULL: 2 rows for 2 files, 1 not as reported":    {"ok", map[string]string{"a": "completed", "b": "pending"}, "1"},
-		"async FULL: its rows differ from those of stock FULL": {"ok", good.status, "2"},
+	// Of the store's tasks, four are of its two runs.
+	with := func(integrity, id string, change task) map[string]contents {
+		good := map[string]contents{
+			"module.db": {"ok", map[string]task{"a": {"completed", "1"}, "b": {"completed", "2"}}},
+			"tasks.db": {integrity, map[string]task{"a": {"completed", "1"}, "b": {"completed", "2"},
+				againPrefix + "a": {"completed", "1"}, againPrefix + "b": {"completed", "2"}}},
+		}
+		if id != "" {
+			good["tasks.db"].tasks[id] = change
+		}
+		return good
+	}
+	assert.NoError(t, printChecks(new(bytes.Buffer), results, with("ok", "", task{}), files))
+	for want, bad := range map[string]map[string]contents{
+		"task API: integrity_check failed: page 7; task API again: integrity_check failed: page 7": with("page 7", "", task{}),
+		"task API: 1 of 2 tasks completed, 1 not as reported":                                      with("ok", "a", task{"processing", "1"}),
+		"task API again: 1 of 2 tasks completed, 1 not as reported":                                with("ok", againPrefix+"b", task{"error", "2"}),
+		"task API: its results differ from those of stock FULL":                                    with("ok", "b", task{"completed", "3"}),
+		"task API again: its results differ from those of stock FULL":                              with("ok", againPrefix+"b", task{"completed", ""}),
+		"task API: tasks.db has 5 tasks, not 4; task API again: tasks.db has 5 tasks, not 4":       with("ok", "c", task{"completed", "1"}),
 	} {
-		assert.EqualError(t, printChecks(new(bytes.Buffer), results, []contents{good, bad}, files), "checks failed: "+want)
+		assert.EqualError(t, printChecks(new(bytes.Buffer), results, bad, files), "checks failed: "+want)
 	}
-	assert.NoError(t, printChecks(new(bytes.Buffer), results, []contents{good, good}, files))
 
-	// A row may be further than was reported, and there without having been reported.
-	r := &result{setup: setups[2], reported: []stage{notStored, pending}}
-	assert.NoError(t, printInterrupted(new(bytes.Buffer), r, good, files))
+	// A task may be further than was reported, and there without having been reported.
+	r := &result{setup: setups[2], reported: []stage{notStored, created}}
+	assert.NoError(t, printInterrupted(new(bytes.Buffer), r, with("ok", "", task{})["tasks.db"], files))
 	assert.ErrorContains(t, printInterrupted(new(bytes.Buffer), r, contents{integrity: "ok"}, files),
-		"of 1 rows reported stored, 1 are missing")
+		"of 1 tasks reported stored, 1 are missing")
 }
 
 func TestAnalyze(t *testing.T) {

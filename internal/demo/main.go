@@ -1,6 +1,8 @@
-// Demo stores the analysis of real text files in SQLite, from 8 goroutines with two commits per file:
-// on go-sqlite3's own VFS, and on that of this project at synchronous=FULL and NORMAL.
-// It prints what was measured, and shows that the three databases are sound and equal.
+// Demo makes each text file of a folder a task, whose result is the file's analysis, with package tasks:
+// the tasks are created durably, processed by workers, and their results are cached and stored.
+// A second run over the same files is answered from the cache. For comparison, the same work is done
+// as DocuSnap's Python module does it, on go-sqlite3's own VFS.
+// It prints what was measured, and shows that the databases are sound and hold the same results.
 //
 //	go run ./internal/demo [-dir databases] [folder]
 //
@@ -78,7 +80,7 @@ func demo(ctx context.Context, folder, dir string, stdout, stderr io.Writer) err
 	return runAll(ctx, src, dir, stdout, stderr)
 }
 
-// runAll does the runs, each in a new database, and compares them.
+// runAll does the runs and compares them.
 func runAll(ctx context.Context, src *source, parent string, stdout, stderr io.Writer) (err error) {
 	counting, err := registerVFS()
 	if err != nil {
@@ -93,36 +95,34 @@ func runAll(ctx context.Context, src *source, parent string, stdout, stderr io.W
 			err = errors.Join(err, fmt.Errorf("remove %s: %w", dir, e))
 		}
 	}()
-	fmt.Fprintf(stdout, "%d text files (%.1f MiB) of %s, %d other files skipped\n",
-		len(src.files), float64(src.bytes)/(1<<20), src.folder, src.skipped)
-	fmt.Fprintf(stdout, "%d goroutines, 2 commits per file, databases in %s\n\n", connections, dir)
+	printAbout(stdout, src, dir)
 
-	results := make([]result, len(setups))
-	paths := make([]string, len(setups))
+	results := make([]*result, len(setups))
 	for i, s := range setups {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		runtime.GC() // so that a run doesn't pay for the one before
-		paths[i] = filepath.Join(dir, fmt.Sprintf("run%d.db", i+1))
+		path := filepath.Join(dir, s.file)
 		m := &meter{name: s.name, total: len(src.files), w: stderr, terminal: isTerminal(stderr)}
-		end := m.show()
-		results[i], err = store(ctx, s, paths[i], src, counting, m)
-		end()
+		results[i], err = s.do(ctx, path, src, counting, m)
 		if err != nil && err == context.Cause(ctx) {
-			return interrupted(ctx, stdout, &results[i], paths[i], src)
+			return interrupted(ctx, stdout, results[i], path, src)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	if err := printTable(stdout, results); err != nil {
+	if err := printTables(stdout, results); err != nil {
 		return err
 	}
 
-	found := make([]contents, len(paths))
-	for i, path := range paths {
-		if found[i], err = inspect(ctx, path); err != nil {
+	found := map[string]contents{}
+	for _, s := range setups {
+		if _, ok := found[s.file]; ok {
+			continue
+		}
+		if found[s.file], err = inspect(ctx, filepath.Join(dir, s.file)); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -1,19 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
-	"sync/atomic"
 	"time"
 )
 
 // meter shows the progress of a run.
 type meter struct {
-	name           string
-	total          int
-	files, commits atomic.Int64
-	start          time.Time
+	name  string
+	total int
+	// count returns how many tasks there are of the run, and how many of them are completed.
+	count func(context.Context) (all, done int, err error)
+	start time.Time
 
 	w        io.Writer
 	terminal bool
@@ -36,7 +37,8 @@ func (m *meter) show() (end func()) {
 		interval = 200 * time.Millisecond
 	}
 	m.start = time.Now()
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		ticker := time.NewTicker(interval)
@@ -44,8 +46,8 @@ func (m *meter) show() (end func()) {
 		for {
 			select {
 			case <-ticker.C:
-				m.print()
-			case <-stop:
+				m.print(ctx)
+			case <-ctx.Done():
 				if m.terminal {
 					fmt.Fprint(m.w, clearLine)
 				}
@@ -54,7 +56,7 @@ func (m *meter) show() (end func()) {
 		}
 	}()
 	return func() {
-		close(stop)
+		cancel()
 		<-stopped
 	}
 }
@@ -62,9 +64,13 @@ func (m *meter) show() (end func()) {
 // clearLine goes to the start of the line and clears it.
 const clearLine = "\r\x1b[K"
 
-func (m *meter) print() {
-	line := fmt.Sprintf("%-12s  %d of %d files, %.0f commits/s", m.name, m.files.Load(), m.total,
-		float64(m.commits.Load())/time.Since(m.start).Seconds())
+func (m *meter) print(ctx context.Context) {
+	all, done, err := m.count(ctx)
+	if err != nil {
+		return // the run itself reports what is wrong
+	}
+	line := fmt.Sprintf("%-14s  %d tasks created, %d completed of %d, %.0f completed/s", m.name, all, done, m.total,
+		float64(done)/time.Since(m.start).Seconds())
 	if m.terminal {
 		fmt.Fprint(m.w, clearLine+line)
 	} else {
