@@ -215,19 +215,22 @@ const cleanupChunk = 100
 // Cleanup deletes in chunks, so that other writers wait for a few milliseconds only.
 func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error) {
 	args := []any{b.now().Add(-age).Unix()}
-	sql := "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE created_at<=?" + in("status", statuses, &args) + " ORDER BY created_at LIMIT ?)"
+	sql := "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE created_at<=?" + in("status", statuses, &args) + " ORDER BY created_at LIMIT ?) RETURNING id"
 	args = append(args, cleanupChunk)
 	for deleted := 0; ; {
-		n := 0
+		var ids []string
 		err := b.writer.do(ctx, &request{durable: true, job: func(c *sqlite3.Conn) (err error) {
-			n, err = execute(c, sql, args)
+			ids, err = texts(c, sql, args)
 			return err
 		}})[0]
 		if err != nil {
-			return deleted, err // n may not be known yet
+			return deleted, err // the job may still run
 		}
-		deleted += n
-		if n < cleanupChunk {
+		for _, id := range ids {
+			b.notifier.changed(id)
+		}
+		deleted += len(ids)
+		if len(ids) < cleanupChunk {
 			return deleted, b.shrink(ctx, deleted)
 		}
 	}
@@ -257,6 +260,20 @@ func (b *sqliteBackend) shrink(ctx context.Context, deleted int) error {
 		}
 	}
 	return nil
+}
+
+// texts runs a statement and returns the first column of its rows.
+func texts(c *sqlite3.Conn, sql string, args []any) (list []string, err error) {
+	s, _, err := c.Prepare(sql)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	bind(s, args)
+	for s.Step() {
+		list = append(list, s.ColumnText(0))
+	}
+	return list, s.Err()
 }
 
 // execute runs a statement and returns how many rows it changed.

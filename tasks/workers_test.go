@@ -320,3 +320,19 @@ func TestRun(t *testing.T) {
 	cancel()
 	require.NoError(t, <-done)
 }
+
+// TestClaimAfterRetry: Retry doesn't wait for what is left of a backoff.
+func TestClaimAfterRetry(t *testing.T) {
+	st, _, _ := open(t, tasks.Backoff(func(int) time.Duration { return time.Hour }))
+	ctx := t.Context()
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	c, err := st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, st.Fail(ctx, c, errors.New("torn page")))
+	_, err = st.Claim(ctx, time.Minute)
+	require.ErrorIs(t, err, tasks.ErrNoTask)
+	require.NoError(t, st.Update(ctx, "a", tasks.Error, nil))
+	require.NoError(t, st.Retry(ctx, "a"))
+	_, err = st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+}

@@ -147,13 +147,19 @@ func (c testCase) run(t testing.TB, open Open, patience time.Duration) {
 	e := &env{Assertions: require.New(t), t: t, ctx: ctx, clock: &clock{now: time.Unix(1_700_000_000, 0).UTC()}}
 	o := open(t, e.clock.Now, append([]tasks.Option{tasks.Clock(e.clock.Now)}, c.opts...)...)
 	e.st = o.Store
-	defer e.st.Close() //nolint:errcheck // the test may have closed it
+	defer func() {
+		// First, so that nothing which a failed test has left running holds up the rest.
+		cancel()
+		e.st.Close()
+		if e.other != nil {
+			e.other.Close()
+		}
+	}()
 	if c.two {
 		if o.Second == nil {
 			t.Skip("there is no second store on the same data")
 		}
 		e.other = o.Second()
-		defer e.other.Close() //nolint:errcheck // as above
 	}
 	c.test(e)
 }
