@@ -48,10 +48,10 @@ func (b *sqliteBackend) CacheGet(ctx context.Context, k CacheKey) (e CacheEntry,
 func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string, args ...any) (bool, error) {
 	n := 0
 	// If it fails, the job may still run: n isn't looked at.
-	if err := b.writer.do(ctx, &request{durable: durable, job: func(c *sqlite3.Conn) (err error) {
+	if err := b.job(ctx, durable, func(c *sqlite3.Conn) (err error) {
 		n, err = execute(c, sql, args)
 		return err
-	}})[0]; err != nil {
+	}); err != nil {
 		return false, err
 	}
 	return n > 0, nil
@@ -60,7 +60,7 @@ func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string
 // CacheClaim takes the lease, and deletes a result that has expired.
 func (b *sqliteBackend) CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error) {
 	var found CacheEntry
-	if err := b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) (err error) {
+	if err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
 		now := b.now()
 		if found, err = cacheEntry(c, k, now.UnixMilli()); err != nil || found.State != CacheMissing {
 			return err
@@ -69,7 +69,7 @@ func (b *sqliteBackend) CacheClaim(ctx context.Context, k CacheKey, lease string
 			ON CONFLICT DO UPDATE SET result=NULL, expires_at=NULL, used_at=?3, lease_until=?4, lease=?5`,
 			[]any{string(k.Type), k.Key, now.UnixMilli(), now.Add(d).UnixMilli(), lease})
 		return err
-	}})[0]; err != nil {
+	}); err != nil {
 		return CacheEntry{}, err
 	}
 	return found, nil
@@ -116,7 +116,7 @@ func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable boo
 	}
 	for last, n := "", cleanupChunk; n == cleanupChunk; {
 		var keys []string
-		if err := b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) error {
+		if err := b.job(ctx, false, func(c *sqlite3.Conn) error {
 			s, _, err := c.Prepare(`SELECT key FROM task_cache WHERE type=?1 AND key>?2 ORDER BY key LIMIT ?3`)
 			if err != nil {
 				return err
@@ -131,7 +131,7 @@ func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable boo
 			}
 			_, err = execute(c, "DELETE FROM task_cache WHERE type=?1 AND key>?2 AND key<=?3", []any{string(k.Type), last, keys[len(keys)-1]})
 			return err
-		}})[0]; err != nil {
+		}); err != nil {
 			return err
 		}
 		if n = len(keys); n > 0 {
@@ -141,12 +141,12 @@ func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable boo
 	if !durable {
 		return nil
 	}
-	return b.writer.do(ctx, &request{durable: true, job: func(*sqlite3.Conn) error { return nil }})[0]
+	return b.job(ctx, true, func(*sqlite3.Conn) error { return nil })
 }
 
 // CacheUsed adds hits. A result that is gone stays so.
 func (b *sqliteBackend) CacheUsed(ctx context.Context, uses []CacheUse) error {
-	return b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) error {
+	return b.job(ctx, false, func(c *sqlite3.Conn) error {
 		for _, u := range uses {
 			_, err := execute(c, "UPDATE task_cache SET uses=uses+?3, used_at=max(used_at, ?4) WHERE type=?1 AND key=?2",
 				[]any{string(u.Type), u.Key, u.Uses, u.At.UnixMilli()})
@@ -155,7 +155,7 @@ func (b *sqliteBackend) CacheUsed(ctx context.Context, uses []CacheUse) error {
 			}
 		}
 		return nil
-	}})[0]
+	})
 }
 
 // CacheSize adds up the lengths, which SQLite knows without reading the results.
@@ -200,7 +200,7 @@ func (b *sqliteBackend) CacheTrim(ctx context.Context, limit CacheSize) (size Ca
 		part := rows[:n]
 		rows = rows[n:]
 		var freed CacheSize
-		if err = b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) error {
+		if err = b.job(ctx, false, func(c *sqlite3.Conn) error {
 			for _, r := range part {
 				n, err := execute(c, `DELETE FROM task_cache WHERE type=?1 AND key=?2 AND used_at=?3 AND coalesce(lease_until<=?4, true)`,
 					[]any{string(r.key.Type), r.key.Key, r.used, now})
@@ -213,7 +213,7 @@ func (b *sqliteBackend) CacheTrim(ctx context.Context, limit CacheSize) (size Ca
 				}
 			}
 			return nil
-		}})[0]; err == nil {
+		}); err == nil {
 			evicted += freed.Entries
 			size = CacheSize{size.Entries - freed.Entries, size.Bytes - freed.Bytes}
 		}

@@ -219,10 +219,9 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses
 	args = append(args, cleanupChunk)
 	for deleted := 0; ; {
 		var ids []string
-		err := b.writer.do(ctx, &request{durable: true, job: func(c *sqlite3.Conn) (err error) {
-			ids, err = texts(c, sql, args)
-			return err
-		}})[0]
+		err := b.job(ctx, true, func(c *sqlite3.Conn) error {
+			return each(c, sql, args, func(s *sqlite3.Stmt) { ids = append(ids, s.ColumnText(0)) })
+		})
 		if err != nil {
 			return deleted, err // the job may still run
 		}
@@ -241,7 +240,7 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses
 func (b *sqliteBackend) shrink(ctx context.Context, deleted int) error {
 	for deleted > 0 {
 		free := 0
-		err := b.writer.do(ctx, &request{job: func(c *sqlite3.Conn) (err error) {
+		err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
 			mode, err := queryInt(c, "PRAGMA auto_vacuum")
 			if err != nil || mode != 2 {
 				return err
@@ -251,7 +250,7 @@ func (b *sqliteBackend) shrink(ctx context.Context, deleted int) error {
 			}
 			free, err = queryInt(c, "PRAGMA freelist_count")
 			return err
-		}})[0]
+		})
 		if err != nil {
 			return err
 		}
@@ -260,20 +259,6 @@ func (b *sqliteBackend) shrink(ctx context.Context, deleted int) error {
 		}
 	}
 	return nil
-}
-
-// texts runs a statement and returns the first column of its rows.
-func texts(c *sqlite3.Conn, sql string, args []any) (list []string, err error) {
-	s, _, err := c.Prepare(sql)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	bind(s, args)
-	for s.Step() {
-		list = append(list, s.ColumnText(0))
-	}
-	return list, s.Err()
 }
 
 // execute runs a statement and returns how many rows it changed.

@@ -21,6 +21,7 @@ var ErrNoTx = errors.New("the backend doesn't take part in other transactions")
 // Tx makes changes of tasks in a transaction of the application,
 // so that a service that keeps its data in the same file changes both or neither.
 // Errors leave the transaction as it is: the caller rolls it back, or goes on.
+// Who waits for the task notices the change within [ChangePoll] of the commit.
 type Tx struct {
 	store   *Store
 	backend TxBackend

@@ -81,6 +81,7 @@ func sum(c *sqlite3.Conn) (d digest, err error) {
 	return d, s.Err()
 }
 
+// text returns the first column of a query's first row.
 func text(c *sqlite3.Conn, sql string) (string, error) {
 	s, _, err := c.Prepare(sql)
 	if err != nil {

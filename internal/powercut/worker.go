@@ -222,17 +222,9 @@ func (k *worker) ints(sql string) (row []int64, err error) {
 	return row, s.Err()
 }
 
-func (k *worker) text(sql string) (text string, err error) {
+func (k *worker) text(sql string) (string, error) {
 	defer k.turn()
-	s, _, err := k.conn.Prepare(sql)
-	if err != nil {
-		return "", err
-	}
-	defer s.Close()
-	if s.Step() {
-		text = s.ColumnText(0)
-	}
-	return text, errors.Join(s.Err(), s.Close())
+	return text(k.conn, sql)
 }
 
 func (k *worker) step(s step) {
@@ -299,17 +291,17 @@ func (k *worker) setJournal(mode string) {
 	if mode == "memory" || k.journal == "memory" {
 		defer k.unsafe(h, at)()
 	}
+	i := len(h.switches) // others may add to them meanwhile
 	h.switches = append(h.switches, modeSwitch{fileMode(mode), at, forever})
-	s := &h.switches[len(h.switches)-1]
 	got, err := k.text("PRAGMA journal_mode=" + mode)
 	if err != nil {
 		k.failed("journal_mode", err)
 		return
 	}
-	if fileMode(got) == s.mode {
-		s.to, _ = k.run.disk.Len()
+	if fileMode(got) == fileMode(mode) {
+		h.switches[i].to, _ = k.run.disk.Len()
 	} else {
-		s.to = s.from // another connection has it open
+		h.switches[i].to = at // another connection has it open
 	}
 	if got != "wal" {
 		k.journal = got
