@@ -46,11 +46,29 @@
 //     a Go duration from 1ms to 1m. Default 50ms. See [MaxDelay].
 //   - max_pending: how much of the WAL may be lost at NORMAL, in bytes, or with KiB or MiB,
 //     from 4KiB to 1024MiB. Default 8MiB. See [MaxPending].
-//   - checkpoint: who runs checkpoints. Only inline is available so far:
-//     the connection whose commit fills the WAL, as SQLite does.
+//   - checkpoint: who runs checkpoints. With background, the default, a connection of the library's own does,
+//     while commits go on; with inline the connection whose commit fills the WAL, as SQLite does;
+//     with off nobody, unless told to. See [Checkpoint].
 //
-// max_delay and max_pending belong to the connection; its commits are held to them,
+// They belong to the connection; its commits are held to them,
 // whatever those of other connections to the database are.
+//
+// # Checkpoints
+//
+// PRAGMA wal_autocheckpoint=N means what it means in SQLite: a commit that finds N frames in the WAL, 1000 by default,
+// asks for a checkpoint; with 0 none does. With checkpoint=background that runs besides the commits.
+// Where they don't pause, the WAL grows beyond N frames:
+// once it has three times as many, or 8 MiB more, the most of it is brought over,
+// and then commits wait for the little that is left, so that the next one starts the WAL over.
+// They also wait where it has twice as many as that, because the disk is too slow for what is committed.
+// Only a reader that goes on makes the WAL grow further, as with SQLite.
+//
+// Nothing else of it is to be seen. The library's connection is closed before the application's last one is,
+// and when one leaves WAL mode or prepares PRAGMA wal_checkpoint.
+// [github.com/ncruces/go-sqlite3.Conn.WALCheckpoint] may return BUSY while a checkpoint runs, as it may with two connections.
+// A connection with a hook of its own ([github.com/ncruces/go-sqlite3.Conn.WALHook]), or with SQLite's
+// ([github.com/ncruces/go-sqlite3.Conn.WALAutoCheckpoint]), or whose main database is on another VFS,
+// checkpoints as SQLite does.
 //
 // # PRAGMAs
 //

@@ -66,7 +66,8 @@ type database struct {
 
 	kick chan struct{} // wakes the syncer
 
-	writers writerQueue
+	writers      writerQueue
+	checkpointer *checkpointer
 }
 
 func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
@@ -86,6 +87,7 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		refreshMu: make(ioMutex, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
+	db.checkpointer = newCheckpointer(db)
 	db.mode.Store(registry.mode.Load())
 	return db
 }
@@ -219,6 +221,14 @@ func (db *database) closeWAL(main *dbFile) {
 	db.walSync = nil
 	db.mu.Unlock()
 	own.Close()
+}
+
+// walShared reports whether several connections of the application have the WAL open.
+// They keep each other from having the database for themselves.
+func (db *database) walShared() bool {
+	db.walMu.Lock()
+	defer db.walMu.Unlock()
+	return db.walRefs > 1+int(db.checkpointer.own.Load())
 }
 
 // hasWAL reports whether the WAL was opened by that name, and may still be there.

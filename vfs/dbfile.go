@@ -27,8 +27,12 @@ type dbFile struct {
 	turn   *turn
 	shm    sqlitevfs.SharedMemory
 	knobs  knobs
+	auto   autoCheckpoint
 	off    bool // PRAGMA synchronous=OFF
 	full   bool // the last commit was at FULL
+	hooked bool // takeCheckpoints was called
+
+	exclusive bool // the connection has the database for itself
 
 	lease   *lease
 	cleanup runtime.Cleanup
@@ -65,6 +69,23 @@ func (f *dbFile) Close() error {
 	f.cleanup.Stop()
 	f.db.writers.committed(f.turn)
 	return f.lease.end()
+}
+
+// Lock makes way for a connection that needs the database for itself: the last one to be closed,
+// or one that leaves WAL mode.
+func (f *dbFile) Lock(level sqlitevfs.LockLevel) error {
+	if level == sqlitevfs.LOCK_EXCLUSIVE && !f.lease.own && f.db.checkpointer.own.Load() > 0 && !f.db.walShared() {
+		f.db.checkpointer.close()
+	}
+	err := f.File.Lock(level)
+	f.exclusive = err == nil && level == sqlitevfs.LOCK_EXCLUSIVE
+	return err
+}
+
+// Unlock ends what Lock began.
+func (f *dbFile) Unlock(level sqlitevfs.LockLevel) error {
+	f.exclusive = false
+	return f.File.Unlock(level)
 }
 
 // WriteAt writes to the database file: in WAL mode, what a checkpoint brings over.
@@ -196,6 +217,9 @@ func (f *dbFile) CommitPhaseTwo() error {
 	}
 	if f.wal == nil || !f.wal.wrote {
 		return err
+	}
+	if !f.hooked {
+		f.takeCheckpoints()
 	}
 	if err := f.wal.commit(); err != nil {
 		f.settleOthers()

@@ -36,8 +36,9 @@ func TestURIParameters(t *testing.T) {
 		{"max_pending=4MB", "bytes, or a number with KiB or MiB, from 4KiB to 1024MiB"},
 		{"max_pending=lots", "bytes, or a number with KiB or MiB, from 4KiB to 1024MiB"},
 		{"checkpoint=inline", ""},
-		{"checkpoint=background", "inline (background and off are not available yet)"},
-		{"checkpoint=never", "inline (background and off are not available yet)"},
+		{"checkpoint=background", ""},
+		{"checkpoint=off", ""},
+		{"checkpoint=never", "background, inline or off"},
 	} {
 		t.Run(tt.param, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "test.db")

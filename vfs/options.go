@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ const (
 
 	allowedMaxDelay   = "a Go duration from 1ms to 1m0s"
 	allowedMaxPending = "bytes, or a number with KiB or MiB, from 4KiB to 1024MiB"
-	allowedCheckpoint = "inline (background and off are not available yet)"
+	allowedCheckpoint = "background, inline or off"
 )
 
 // An Option sets how a VFS registered with [Register] behaves.
@@ -39,6 +40,35 @@ type config struct {
 type knobs struct {
 	maxDelay   time.Duration
 	maxPending uint64
+	checkpoint CheckpointMode
+}
+
+// CheckpointMode says who checkpoints when a commit finds enough in the WAL.
+type CheckpointMode uint8
+
+const (
+	// CheckpointBackground lets a connection of the library's own do it, while commits go on.
+	CheckpointBackground CheckpointMode = iota
+	// CheckpointInline lets the commit do it, as SQLite does.
+	CheckpointInline
+	// CheckpointOff lets nobody do it, as PRAGMA wal_autocheckpoint=0.
+	CheckpointOff
+)
+
+var checkpointModes = [...]string{"background", "inline", "off"}
+
+// String returns "background", "inline" or "off".
+func (m CheckpointMode) String() string {
+	if int(m) < len(checkpointModes) {
+		return checkpointModes[m]
+	}
+	return strconv.Itoa(int(m))
+}
+
+// Checkpoint sets who checkpoints. The URI parameter checkpoint overrides it.
+// Default [CheckpointBackground].
+func Checkpoint(m CheckpointMode) Option {
+	return func(c *config) { c.checkpoint = m }
 }
 
 // MaxDelay sets how long after its COMMIT the sync of a commit at synchronous=NORMAL starts at the latest.
@@ -108,6 +138,9 @@ func newConfig(opts []Option) (*config, error) {
 	if c.maxPending < minMaxPending || c.maxPending > maxMaxPending {
 		return nil, &ParameterError{"MaxPending", strconv.FormatInt(int64(c.maxPending), 10), allowedMaxPending}
 	}
+	if int(c.checkpoint) >= len(checkpointModes) {
+		return nil, &ParameterError{"Checkpoint", c.checkpoint.String(), allowedCheckpoint}
+	}
 	return c, nil
 }
 
@@ -131,9 +164,11 @@ func (k knobs) parse(name *sqlitevfs.Filename) (knobs, error) {
 			}
 			k.maxPending = n
 		case "checkpoint":
-			if value != "inline" {
+			i := slices.Index(checkpointModes[:], value)
+			if i < 0 {
 				return k, badParameter(key, value, allowedCheckpoint)
 			}
+			k.checkpoint = CheckpointMode(i)
 		}
 	}
 	return k, nil

@@ -43,6 +43,13 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 		}
 	case "synchronous":
 		f.noteSynchronous(value)
+	case "wal_autocheckpoint":
+		if result, ok := f.autoPragma(value); ok {
+			return result, nil
+		}
+	case "wal_checkpoint":
+		// SQLite doesn't wait for another checkpoint.
+		f.db.checkpointer.keepAway(explicitPause)
 	}
 	return vfsutil.WrapPragma(f.File, name, value)
 }

@@ -179,7 +179,7 @@ func commitEnd(wal io.ReaderAt, off int64) (int64, error) {
 	if _, err := wal.ReadAt(header[:], 0); err != nil {
 		return 0, err
 	}
-	pageSize := int64(binary.BigEndian.Uint32(header[8:]))
+	pageSize := int64(headerPageSize(header))
 	frameSize := frameHeaderSize + pageSize
 	frame := walHeaderSize + (off-walHeaderSize)/frameSize*frameSize
 	for {
@@ -238,6 +238,9 @@ func ownURI(vfsName string, name *sqlitevfs.Filename) string {
 		}
 	}
 	query.Set("vfs", vfsName)
+	// It is only opened for a database that this process has written to, and never makes one.
+	query.Set("mode", "rw")
+	query.Del("immutable")
 	path := filepath.ToSlash(name.Database())
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path

@@ -34,6 +34,7 @@ type lease struct {
 	db   *database
 	file sqlitevfs.File
 	wal  sqlitevfs.File // nil while the connection doesn't have the WAL open
+	own  bool           // the connection is the checkpointer's
 }
 
 // acquire returns a lease of the database, which ends with end.
@@ -64,10 +65,15 @@ func acquire(v *asyncVFS, file sqlitevfs.File, name *sqlitevfs.Filename) (*lease
 func (l *lease) end() error {
 	err := l.file.Close()
 	registry.mu.Lock()
-	defer registry.mu.Unlock()
 	delete(l.db.leases, l)
-	if len(l.db.leases) == 0 {
+	left := len(l.db.leases)
+	if left == 0 {
 		registry.dbs = slices.DeleteFunc(registry.dbs, func(db *database) bool { return db == l.db })
+	}
+	registry.mu.Unlock()
+	if !l.own && left <= int(l.db.checkpointer.own.Load()) {
+		// It was the application's last one: what is to be done when that is closed is done now.
+		l.db.checkpointer.close()
 	}
 	return err
 }

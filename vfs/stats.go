@@ -71,6 +71,16 @@ type Statistics struct {
 
 	// Checkpoints is the number of checkpoints that had something to do.
 	Checkpoints uint64 `json:"checkpoints"`
+	// CheckpointMicros is the time, in microseconds, that checkpoints in the background took together.
+	CheckpointMicros int64 `json:"checkpoint_us"`
+	// MaxCheckpointMicros is the longest time, in microseconds, that one took.
+	MaxCheckpointMicros int64 `json:"max_checkpoint_us"`
+	// FailedCheckpoints is the number of them that failed.
+	FailedCheckpoints uint64 `json:"failed_checkpoints"`
+	// HeldMicros is the time, in microseconds, that commits waited for them, together.
+	HeldMicros int64 `json:"held_us"`
+	// MaxHeldMicros is the longest time, in microseconds, that a commit waited.
+	MaxHeldMicros int64 `json:"max_held_us"`
 	// WALBytes is the size of the WAL file.
 	WALBytes int64 `json:"wal_bytes"`
 	// WALRestarts is the number of times that the WAL was started over.
@@ -87,6 +97,9 @@ func (s Statistics) String() string {
 }
 
 func (db *database) stats() Statistics {
+	db.checkpointer.mu.Lock()
+	ckpt := db.checkpointer.tally
+	db.checkpointer.mu.Unlock()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 
@@ -109,6 +122,12 @@ func (db *database) stats() Statistics {
 		Stalls:           t.stalls,
 		Checkpoints:      t.checkpoints,
 		WALRestarts:      db.queue.Generation(),
+
+		CheckpointMicros:    ckpt.took.Microseconds(),
+		MaxCheckpointMicros: ckpt.longest.Microseconds(),
+		FailedCheckpoints:   ckpt.failed,
+		HeldMicros:          ckpt.held.Microseconds(),
+		MaxHeldMicros:       ckpt.maxHeld.Microseconds(),
 	}
 	if commits, first := db.queue.Unsynced(); commits > 0 {
 		s.PendingCommits = commits

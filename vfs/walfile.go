@@ -14,6 +14,12 @@ import (
 // https://sqlite.org/fileformat.html#the_wal_header
 const walHeaderSize = 32
 
+// The sizes that a page may have.
+const (
+	minPageSize = 512
+	maxPageSize = 65536
+)
+
 // frameHeaderSize is the size of a frame's header, which is written by itself.
 const frameHeaderSize = 24
 
@@ -40,6 +46,8 @@ type walFile struct {
 	syncAsked bool
 	// newHeader is set from the write of the WAL's header until it is durable (H3).
 	newHeader bool
+	// size of a page, once known.
+	size int
 	// read is where the WAL was read last. In a checkpoint, what was read there is written next.
 	read int64
 }
@@ -48,6 +56,23 @@ type walFile struct {
 func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	w.read = off
 	return w.File.ReadAt(p, off)
+}
+
+// pageSize returns the size of the database's pages, which doesn't change while it is in WAL mode.
+func (w *walFile) pageSize() int {
+	if w.size == 0 {
+		var header [walHeaderSize]byte
+		if _, err := w.File.ReadAt(header[:], 0); err != nil {
+			return maxPageSize
+		}
+		w.size = headerPageSize(header)
+	}
+	return w.size
+}
+
+// headerPageSize reads the page size from the WAL's header.
+func headerPageSize(header [walHeaderSize]byte) int {
+	return max(minPageSize, int(binary.BigEndian.Uint32(header[8:])))
 }
 
 // Close ends the connection's part in the WAL.

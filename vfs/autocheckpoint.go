@@ -1,0 +1,133 @@
+package vfs
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+// SQLite checkpoints in the commit that finds enough frames in the WAL: by a hook of its own,
+// which PRAGMA wal_autocheckpoint and sqlite3_wal_autocheckpoint set.
+// At the first commit of a connection this VFS puts a hook of its own in that one's place,
+// which lets the database's [checkpointer] do the work.
+// An application that has set a hook, or none, keeps it.
+//
+// https://sqlite.org/c3ref/wal_autocheckpoint.html
+
+// autoCheckpoint is a connection's setting. It belongs to the handle of its main database.
+type autoCheckpoint struct {
+	taken bool // what SQLite was told to do is known
+	asks  bool // SQLite is asked, and not this VFS
+	pages int  // PRAGMA wal_autocheckpoint; 0 is never
+}
+
+// takeCheckpoints is called at the end of a commit, before SQLite calls its hook.
+func (f *dbFile) takeCheckpoints() {
+	f.hooked = true
+	if f.conn == nil || f.knobs.checkpoint == CheckpointInline {
+		return
+	}
+	if main := f.mainDB(); main != nil && !main.auto.taken {
+		main.takeHook()
+	}
+}
+
+// mainDB returns the handle of the connection's main database, or nil if that is on another VFS.
+// SQLite asks only that one for PRAGMA wal_autocheckpoint.
+func (f *dbFile) mainDB() *dbFile {
+	main, _ := fileOf(f.conn, "main")
+	return main
+}
+
+// fileOf returns our handle of one of the connection's databases.
+func fileOf(c *sqlite3.Conn, schema string) (*dbFile, bool) {
+	pointer, err := c.FileControl(schema, sqlite3.FCNTL_FILE_POINTER)
+	if err != nil {
+		return nil, false
+	}
+	file, _ := pointer.(sqlitevfs.File)
+	return mainFile(file)
+}
+
+// takeHook puts our hook in the place of SQLite's own, if that is the one in place.
+func (f *dbFile) takeHook() {
+	f.auto.taken = true
+	if f.knobs.checkpoint == CheckpointOff {
+		f.auto.pages = 0
+	} else if f.auto.pages = f.sqliteCheckpoint(); f.auto.pages == 0 {
+		return // turned off, or a hook of the application's
+	}
+	f.setHook()
+}
+
+// sqliteCheckpoint returns the number of pages that SQLite's own hook checkpoints at,
+// or 0 if it isn't in place.
+func (f *dbFile) sqliteCheckpoint() int {
+	f.auto.asks = true
+	defer func() { f.auto.asks = false }()
+	s, _, err := f.conn.Prepare("PRAGMA wal_autocheckpoint")
+	if err != nil {
+		return 0
+	}
+	defer s.Close()
+	// Not as far as its end: there SQLite would call the hooks of the commit that is under way.
+	if !s.Step() {
+		return 0
+	}
+	return max(0, s.ColumnInt(0))
+}
+
+func (f *dbFile) setHook() {
+	if f.auto.pages == 0 {
+		f.conn.WALAutoCheckpoint(0)
+		return
+	}
+	f.conn.WALHook(f.filled)
+}
+
+// autoPragma is PRAGMA wal_autocheckpoint.
+func (f *dbFile) autoPragma(value string) (string, bool) {
+	main := f
+	if f.conn != nil {
+		main = f.mainDB()
+	}
+	if main == nil || !main.auto.taken || main.auto.asks {
+		return "", false
+	}
+	if value != "" {
+		main.auto.pages = max(0, leadingInt(value))
+		main.setHook()
+	}
+	return strconv.Itoa(main.auto.pages), true
+}
+
+// leadingInt reads a number as SQLite does: what follows it doesn't matter, and too large a one is 0.
+func leadingInt(s string) int {
+	digits := strings.TrimLeft(s, "+-")
+	end := len(digits) - len(strings.TrimLeft(digits, "0123456789"))
+	n, err := strconv.ParseInt(digits[:end], 10, 32)
+	if err != nil || strings.HasPrefix(s, "-") {
+		return 0
+	}
+	return int(n)
+}
+
+// filled is the hook. The commit is over: the connection holds no lock,
+// unless another of its statements still reads.
+func (f *dbFile) filled(c *sqlite3.Conn, schema string, pages int) error {
+	if pages < f.auto.pages {
+		return nil
+	}
+	file := f
+	if schema != "main" {
+		file, _ = fileOf(c, schema)
+	}
+	if file == nil || file.wal == nil || file.exclusive ||
+		!file.db.checkpointer.filled(f.context(), pages, f.auto.pages, file.wal.pageSize()) {
+		// As SQLite's own, which ignores errors too.
+		c.WALCheckpoint(schema, sqlite3.CHECKPOINT_PASSIVE)
+	}
+	return nil
+}
