@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients hunt hunt-kill lint cross cover fuzz bench bench-tasks bench-peers
+.PHONY: help demo test test-wazero test-clients hunt hunt-tasks hunt-kill lint cross cover fuzz bench bench-tasks bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -14,6 +14,7 @@ demo: ## process the Go source tree as tasks, twice, beside one transaction per 
 test: ## all tests, with the race detector; then power cuts and kills by the thousand without it
 	go test -race ./...
 	go test -v -run 'TestPowerCuts|TestControls|TestFaults' ./internal/powercut -states 25000
+	go test -v -run 'TestPowerCuts|TestControls' ./internal/powercut/taskcut -states 10000
 	go test -v -run TestKilledAtRandom ./vfs -kills 200
 
 test-wazero: ## the same tests on the engine on wazero
@@ -24,6 +25,9 @@ test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its
 
 hunt: ## check N states that a power cut leaves, on all cores (N=1000000 SEED=random)
 	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
+
+hunt-tasks: ## check N states that a power cut leaves of task tables, on all cores (N=1000000 SEED=random)
+	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut/taskcut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
 
 hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
 	go test -v -run TestKilledAtRandom -timeout 0 ./vfs -kills $(or $(N),1000) -killseed $(or $(SEED),$(shell date +%s))
@@ -43,14 +47,17 @@ cross: ## compile for other systems
 cover: ## coverage of the VFS and its queue, which must be 90 % or more
 	go test -cover ./vfs ./internal/syncqueue | tee /dev/stderr | awk '/coverage:/ { sub("%", "", $$5); if ($$5 + 0 < 90) low = 1 } END { exit low }'
 
-fuzz: ## fuzz the queue (FUZZTIME=1m)
+fuzz: ## fuzz the queue, and the tasks' keys, ids and calls (FUZZTIME=1m each)
 	go test -fuzz FuzzQueue -fuzztime $(or $(FUZZTIME),1m) ./internal/syncqueue
+	go test -run '^$$' -fuzz FuzzCanonical -fuzztime $(or $(FUZZTIME),1m) ./tasks
+	go test -run '^$$' -fuzz FuzzID -fuzztime $(or $(FUZZTIME),1m) ./tasks
+	go test -run '^$$' -fuzz FuzzStore -fuzztime $(or $(FUZZTIME),1m) ./tasks
 
 bench: ## commits per second beside the stock VFS, in turn (about 3 minutes)
 	go test -run '^$$' -bench Beside ./bench
 
-bench-tasks: ## package tasks beside one connection and one transaction per call (about 1 minute)
+bench-tasks: ## package tasks beside one connection and one transaction per call, in Go and in Python (about 2 minutes)
 	go test -run '^$$' -bench 'Tasks|Status' -benchtime 1x ./bench
 
-bench-peers: ## package tasks beside goqite and backlite, in a module of its own (about 1 minute)
+bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
 	cd bench/peers && go test -run '^$$' -bench . -benchtime 1x .

@@ -51,12 +51,14 @@ type checkpointer struct {
 	stopped chan struct{}   // closed when the goroutine has ended; nil while there is none; +checklocks:mu
 	stop    bool            // tells the goroutine to end; +checklocks:mu
 	next    int             // frames in the WAL at which to run again; +checklocks:mu
-	seen    int             // frames in the WAL when last told; +checklocks:mu
+	seen    int             // the most frames in the WAL so far; +checklocks:mu
 	limit   int             // frames in the WAL at which commits wait for the rest to be brought over; +checklocks:mu
 	waiting int             // commits that do; +checklocks:mu
 	goOn    chan struct{}   // closed when they may go on; +checklocks:mu
 	awayTo  time.Time       // +checklocks:mu
 	tally   checkpointTally // +checklocks:mu
+
+	generation uint64 // of the WAL that next and seen are about; +checklocks:mu
 
 	wake chan struct{} // wakes the goroutine
 
@@ -93,9 +95,12 @@ func newCheckpointer(db *database) *checkpointer {
 // It returns false if the caller has to do the checkpoint.
 func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize int) bool {
 	c.mu.Lock()
-	// Commits of several connections don't come in order.
-	if pages < c.seen/2 {
-		c.next, c.seen = 0, 0 // the WAL was restarted
+	// This process has restarted the WAL, or another one has: commits of several connections don't come in order.
+	if gen := c.db.generation.Load(); gen != c.generation || pages < c.seen/2 {
+		c.next, c.seen, c.generation = 0, 0, gen
+		if c.state == caughtUp {
+			c.end(resting, 0)
+		}
 	}
 	c.seen = max(c.seen, pages)
 	if c.stop || time.Now().Before(c.awayTo) {
