@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -22,48 +21,6 @@ const (
 	cacheUses    = 256
 	cacheUsesAge = 10 * time.Second
 )
-
-// Cached is a result of the cache.
-type Cached struct {
-	Key string          // that it is stored under
-	Raw json.RawMessage // the result
-	// Hit is whether the call found the result, and neither computed it nor waited for that.
-	Hit bool
-}
-
-// Decode stores the result in the value that v points to, as [json.Unmarshal] does.
-func (c Cached) Decode(v any) error {
-	if err := json.Unmarshal(c.Raw, v); err != nil {
-		return fmt.Errorf("decode cached result %q: %w", c.Key, err)
-	}
-	return nil
-}
-
-// CachedError says that an earlier computation failed: see [CacheErrors].
-type CachedError struct {
-	CacheKey
-	Text string // of the error
-}
-
-func (e *CachedError) Error() string {
-	return fmt.Sprintf("cached error of %s %q: %s", e.Type, e.Key, e.Text)
-}
-
-// CacheStats counts what this store's cache has done since it was opened.
-type CacheStats struct {
-	Hits     int64 // calls that found a result or a stored error
-	Misses   int64 // all other calls
-	Shared   int64 // misses that waited for the computation of another call or process
-	Computed int64 // computations that were begun
-	Evicted  int64 // results that were deleted to keep the limits
-	CacheSize
-}
-
-// CacheSize is what the table holds, of all stores: results and stored errors that haven't expired.
-type CacheSize struct {
-	Entries int
-	Bytes   int64 // of the results alone
-}
 
 // resultCache is the part of a store that [Store.Do] needs. It holds no results but those of calls that haven't returned.
 type resultCache struct {
@@ -235,121 +192,4 @@ func (c *resultCache) finish(f *flight, raw json.RawMessage, err error) {
 	}
 	c.mu.Unlock()
 	f.cancel()
-}
-
-func (s *Store) fly(f *flight, compute func(context.Context) (any, error), o cacheCall) {
-	var raw json.RawMessage
-	err := errors.New("the computation has ended its goroutine")
-	defer func() {
-		if err != nil {
-			// Others needn't wait until the lease ends. If this fails, they do.
-			_ = s.backend.CacheRelease(context.WithoutCancel(f.ctx), f.key, f.lease)
-		}
-		s.cache.finish(f, raw, err)
-	}()
-	raw, err = s.compute(f, compute, o)
-}
-
-func (s *Store) compute(f *flight, compute func(context.Context) (any, error), o cacheCall) (json.RawMessage, error) {
-	e, err := s.claim(f)
-	if err != nil {
-		return nil, cacheError(f.key, err)
-	}
-	if e.State != CacheMissing {
-		return e.result(f.key)
-	}
-	s.cache.mu.Lock()
-	s.cache.stats.Computed++
-	f.computed = true
-	s.cache.mu.Unlock()
-
-	stop := s.renew(f)
-	defer stop()
-	v, err := protect(f.ctx, compute)
-	if err == nil {
-		e.Raw, err = s.encodeCached(v)
-	}
-	stop()
-	ttl := o.ttl
-	e.State = CacheStored
-	if err != nil {
-		if o.errors == 0 || f.ctx.Err() != nil {
-			return nil, err
-		}
-		ttl = o.errors
-		text := err.Error()
-		e = CacheEntry{CacheFailed, []byte(text[:min(len(text), s.maxResult)])}
-	}
-	s.cache.mu.Lock()
-	f.storing = true
-	s.cache.mu.Unlock()
-	ctx := context.WithoutCancel(f.ctx)
-	stored, e2 := s.backend.CachePut(ctx, f.key, f.lease, e, ttl, !o.relaxed)
-	if e2 != nil {
-		return nil, errors.Join(err, cacheError(f.key, fmt.Errorf("store: %w", e2)))
-	}
-	if !stored {
-		return nil, errLost
-	}
-	s.trim(ctx, len(e.Raw))
-	if err != nil {
-		return nil, err
-	}
-	return e.Raw, nil
-}
-
-// claim waits until the flight has the lease, or returns the entry that another process has stored.
-func (s *Store) claim(f *flight) (CacheEntry, error) {
-	timer := time.NewTimer(cachePoll)
-	defer timer.Stop()
-	for {
-		e, err := s.backend.CacheClaim(f.ctx, f.key, f.lease, cacheLease)
-		if err != nil || e.State != CacheLeased {
-			return e, err
-		}
-		// Looking takes no write lock, so it is only claimed once it may be.
-		for e.State == CacheLeased {
-			select {
-			case <-f.ctx.Done():
-				return e, f.ctx.Err()
-			case <-timer.C:
-				timer.Reset(cachePoll)
-			}
-			if e, err = s.backend.CacheGet(f.ctx, f.key); err != nil {
-				return e, err
-			}
-		}
-	}
-}
-
-// renew keeps the lease until stop is called. A flight that has lost it is of no use to anybody.
-func (s *Store) renew(f *flight) (stop func()) {
-	ctx, cancel := context.WithCancel(f.ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(cacheLease / 3)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-			}
-			if ours, err := s.backend.CacheRenew(ctx, f.key, f.lease, cacheLease); err == nil && !ours {
-				s.cache.finish(f, nil, errLost)
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
-}
-
-// protect makes an error of a panic, which would end the process: no caller is on its goroutine's stack.
-func protect(ctx context.Context, compute func(context.Context) (any, error)) (v any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the computation panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return compute(ctx)
 }

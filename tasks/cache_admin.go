@@ -1,8 +1,10 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 )
 
 // used remembers a hit. It is written with others, because a write for each would cost more than the hit.
@@ -37,6 +39,9 @@ func (s *Store) writeUses(ctx context.Context, uses map[CacheKey]*CacheUse) {
 	for _, u := range uses {
 		list = append(list, *u)
 	}
+	slices.SortFunc(list, func(a, b CacheUse) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Key, b.Key))
+	})
 	if len(list) > 0 {
 		_ = s.backend.CacheUsed(ctx, list)
 	}
@@ -150,7 +155,7 @@ func (c *resultCache) running(match func(*flight) bool) (list []*flight) {
 // end ends a flight from outside. It gives the lease back, as the computation may go on for long.
 func (s *Store) end(ctx context.Context, f *flight, err error) {
 	s.cache.finish(f, nil, err)
-	_ = s.backend.CacheRelease(context.WithoutCancel(ctx), f.key, f.lease)
+	_ = s.backend.CacheRelease(ctx, f.key, f.lease)
 }
 
 // closeCache ends all computations, and writes what is known of uses.

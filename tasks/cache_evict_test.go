@@ -17,7 +17,7 @@ func TestCacheEviction(t *testing.T) {
 	ctx := t.Context()
 	put := func(k string, opts ...tasks.CacheOption) {
 		require.NoError(t, st.Warm(ctx, tasks.Form, nil, k, append(opts, tasks.Key(k))...))
-		c.add(time.Minute)
+		c.Add(time.Minute)
 	}
 	use := func(k string, n int) {
 		for range n {
@@ -32,12 +32,12 @@ func TestCacheEviction(t *testing.T) {
 	put("d")
 	require.Equal(t, []string{"a", "c", "d"}, keys(t, path))
 	use("c", 6) // 8 is 2^3: that counts as 2 h more than one use
-	c.add(100 * time.Minute)
+	c.Add(100 * time.Minute)
 	put("e")
 	put("f")
 	put("g")
 	require.Equal(t, []string{"c", "f", "g"}, keys(t, path))
-	c.add(24 * time.Hour)
+	c.Add(24 * time.Hour)
 	put("h")
 	put("i", tasks.TTL(time.Minute))
 	put("j")
@@ -54,7 +54,7 @@ func TestCacheEvictionBytes(t *testing.T) {
 	st, c, path := open(t, tasks.MaxResult(100), tasks.CacheMaxBytes(320))
 	for i := range 5 {
 		require.NoError(t, st.Warm(t.Context(), tasks.Form, nil, strings.Repeat("x", 98), tasks.Key(strconv.Itoa(i))))
-		c.add(time.Second)
+		c.Add(time.Second)
 	}
 	require.Equal(t, []string{"2", "3", "4"}, keys(t, path))
 }
@@ -75,7 +75,7 @@ func TestCacheUses(t *testing.T) {
 	hit()
 	hit()
 	require.Equal(t, 1, uses())
-	c.add(10 * time.Second)
+	c.Add(10 * time.Second)
 	hit()
 	wait(t, func() bool { return uses() == 4 })
 	hit()
@@ -166,7 +166,7 @@ func TestCacheTakeover(t *testing.T) {
 	}()
 	misses(t, st, 2)
 	require.Zero(t, n.Load())
-	c.add(time.Minute)
+	c.Add(time.Minute)
 	require.NoError(t, <-got)
 	require.EqualValues(t, 1, n.Load())
 }

@@ -6,6 +6,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
 )
@@ -39,4 +40,26 @@ func ExampleStore_Do() {
 	// reading the page
 	// {"title":"Rechnung"} false
 	// {"title":"Rechnung"} true
+}
+
+func ExampleStore_Invalidate() {
+	st, _, end := exampleStore()
+	defer end()
+	ctx := context.Background()
+	read := func(context.Context) (any, error) { return "read again", nil }
+	page := []byte("an image")
+	must(st.Warm(ctx, tasks.Document, page, "known"))
+	for range 2 {
+		res, err := st.Do(ctx, tasks.Document, page, read, tasks.TTL(time.Hour))
+		must(err)
+		fmt.Println(string(res.Raw), res.Hit)
+		must(st.Invalidate(ctx, tasks.Document, page))
+	}
+	stats, err := st.CacheStats(ctx)
+	must(err)
+	fmt.Println(stats.Hits, stats.Misses, stats.Entries)
+	// Output:
+	// "known" true
+	// "read again" false
+	// 1 1 0
 }

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -107,7 +108,7 @@ func (c *config) cacheCall(ctx context.Context, t Type, input any, opts []CacheO
 		opt.cacheOption(&o)
 	}
 	k := CacheKey{Type: t}
-	err := c.checkType(t)
+	err := cmp.Or(c.checkType(t), c.checkClock())
 	switch {
 	case err != nil:
 	case o.err != nil:

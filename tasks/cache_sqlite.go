@@ -107,41 +107,34 @@ func (b *sqliteBackend) CachePut(ctx context.Context, k CacheKey, lease string, 
 	return b.cacheWrite(ctx, durable, "UPDATE task_cache "+set+" WHERE type=?1 AND key=?2 AND lease=?6", append(args, lease)...)
 }
 
-// CacheDelete deletes a type in parts, in the order of the keys, so that other writers get their turn.
-// The parts are relaxed: as changes are made durable in order, the last one's durability is that of all.
+// CacheDelete deletes a type in parts, in the order of the keys, which it looks for without the write lock.
 func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable bool) error {
+	const byKey = "DELETE FROM task_cache WHERE type=?1 AND key=?2"
 	if k.Key != "" {
-		_, err := b.cacheWrite(ctx, durable, "DELETE FROM task_cache WHERE type=?1 AND key=?2", string(k.Type), k.Key)
+		_, err := b.cacheWrite(ctx, durable, byKey, string(k.Type), k.Key)
 		return err
 	}
-	for last, n := "", cleanupChunk; n == cleanupChunk; {
+	last := ""
+	for more := true; more; {
 		var keys []string
-		if err := b.job(ctx, false, func(c *sqlite3.Conn) error {
-			s, _, err := c.Prepare(`SELECT key FROM task_cache WHERE type=?1 AND key>?2 ORDER BY key LIMIT ?3`)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			bind(s, []any{string(k.Type), last, cleanupChunk})
-			for s.Step() {
+		if err := b.query(ctx, "SELECT key FROM task_cache WHERE type=? AND key>? ORDER BY key LIMIT ?",
+			[]any{string(k.Type), last, cleanupPage}, func(s *sqlite3.Stmt) error {
 				keys = append(keys, s.ColumnText(0))
-			}
-			if err := s.Err(); err != nil || len(keys) == 0 {
-				return err
-			}
-			_, err = execute(c, "DELETE FROM task_cache WHERE type=?1 AND key>?2 AND key<=?3", []any{string(k.Type), last, keys[len(keys)-1]})
-			return err
-		}); err != nil {
+				return nil
+			}); err != nil {
 			return err
 		}
-		if n = len(keys); n > 0 {
-			last = keys[n-1]
+		if err := b.inParts(ctx, byKey, len(keys), func(i int) []any { return []any{string(k.Type), keys[i]} }, func(int) {}); err != nil {
+			return err
+		}
+		if more = len(keys) == cleanupPage; more {
+			last = keys[len(keys)-1]
 		}
 	}
 	if !durable {
 		return nil
 	}
-	return b.job(ctx, true, func(*sqlite3.Conn) error { return nil })
+	return b.settle(ctx)
 }
 
 // CacheUsed adds hits. A result that is gone stays so.
@@ -161,8 +154,9 @@ func (b *sqliteBackend) CacheUsed(ctx context.Context, uses []CacheUse) error {
 // CacheSize adds up the lengths, which SQLite knows without reading the results.
 func (b *sqliteBackend) CacheSize(ctx context.Context) (size CacheSize, err error) {
 	err = b.query(ctx, `SELECT count(*), coalesce(sum(octet_length(result)), 0) FROM task_cache
-		WHERE result IS NOT NULL AND coalesce(expires_at>?1, true)`, []any{b.now().UnixMilli()}, func(s *sqlite3.Stmt) {
+		WHERE result IS NOT NULL AND coalesce(expires_at>?1, true)`, []any{b.now().UnixMilli()}, func(s *sqlite3.Stmt) error {
 		size = CacheSize{s.ColumnInt(0), s.ColumnInt64(1)}
+		return nil
 	})
 	return size, err
 }
@@ -191,33 +185,19 @@ func (b *sqliteBackend) CacheTrim(ctx context.Context, limit CacheSize) (size Ca
 	}
 	now := b.now().UnixMilli()
 	rows, err := b.cacheVictims(ctx, now, size, goal)
-	for len(rows) > 0 && err == nil {
-		n, bytes := 0, int64(0)
-		for n < len(rows) && n < cleanupChunk && bytes < DefaultMaxResult {
-			bytes += rows[n].size
-			n++
-		}
-		part := rows[:n]
-		rows = rows[n:]
-		var freed CacheSize
-		if err = b.job(ctx, false, func(c *sqlite3.Conn) error {
-			for _, r := range part {
-				n, err := execute(c, `DELETE FROM task_cache WHERE type=?1 AND key=?2 AND used_at=?3 AND coalesce(lease_until<=?4, true)`,
-					[]any{string(r.key.Type), r.key.Key, r.used, now})
-				if err != nil {
-					return err
-				}
-				if n > 0 && !r.dead {
-					freed.Entries++
-					freed.Bytes += r.size
-				}
-			}
-			return nil
-		}); err == nil {
-			evicted += freed.Entries
-			size = CacheSize{size.Entries - freed.Entries, size.Bytes - freed.Bytes}
-		}
+	if err != nil {
+		return size, 0, err
 	}
+	err = b.inParts(ctx, "DELETE FROM task_cache WHERE type=?1 AND key=?2 AND used_at=?3 AND coalesce(lease_until<=?4, true)", len(rows),
+		func(i int) []any {
+			return []any{string(rows[i].key.Type), rows[i].key.Key, rows[i].used, now}
+		}, func(i int) {
+			if r := rows[i]; !r.dead {
+				evicted++
+				size.Entries--
+				size.Bytes -= r.size
+			}
+		})
 	return size, evicted, err
 }
 

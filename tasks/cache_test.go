@@ -2,9 +2,7 @@ package tasks_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -35,54 +33,6 @@ func never(t *testing.T) func(context.Context) (any, error) {
 	return func(context.Context) (any, error) {
 		t.Error("computed")
 		return nil, errors.New("computed")
-	}
-}
-
-// TestCacheCanonical compares the keys of inputs with the hash of what is written down.
-func TestCacheCanonical(t *testing.T) {
-	st, _, _ := open(t)
-	raw := func(s string) any { return json.RawMessage(s) }
-	for _, test := range []struct {
-		input any
-		want  string // "" is an error
-	}{
-		{nil, `null`},
-		{true, `true`},
-		{map[string]int{"b": 1, "a": 2, "B": 3}, `{"B":3,"a":2,"b":1}`},
-		{struct {
-			Z int `json:"z"`
-			A []any
-		}{1, []any{1, "x", nil, false}}, `{"A":[1,"x",null,false],"z":1}`},
-		{raw(` { "x" : [ { "d":1, "c":[ ] }, { } ] } `), `{"x":[{"c":[],"d":1},{}]}`},
-		{raw(`{"ﬀ":1,"😀":2,"é":3,"z":4}`), `{"z":4,"é":3,"ﬀ":1,"😀":2}`},
-		{raw(`"\u00e9\/\u003c\u2028\ud83d\ude00"`), "\"é/<\u2028😀\""},
-		{"\b\f\n\r\t\x01\x1f\x7f\"\\", `"\b\f\n\r\t\u0001\u001f` + "\x7f" + `\"\\"`},
-		{"<&>\ufffd", "\"<&>\ufffd\""},
-		{raw(`[1,1.0,1e0,10e-1,0.1E1,100e-2]`), `[1,1,1,1,1,1]`},
-		{raw(`[0,-0,0.00,0e99999999999,-0.0]`), `[0,0,0,0,0]`},
-		{raw(`[-1.50,0.10,123.4560,100,1e2,-12e3]`), `[-1.5,0.1,123.456,100,100,-12000]`},
-		{raw(`[9007199254740993,9007199254740992]`), `[9007199254740993,9007199254740992]`},
-		{raw(`[1e20,1e21,12e20,0.000001,0.0000001,1.25e-8]`), `[100000000000000000000,1e+21,1.2e+21,0.000001,1e-7,1.25e-8]`},
-		{raw(`[1e-30,1E400]`), `[1e-30,1e+400]`},
-		{[]byte(`{ "b":1 }`), `{ "b":1 }`},
-		{strings.NewReader("abc"), `abc`},
-		{raw(`1e99999999999`), ""},
-		{raw(`{"a":1,"b":{"c":1,"\u0063":1}}`), ""},
-		{raw(`"\ud800"`), ""},
-		{raw("\"\xff\""), ""},
-		{map[string]int{"\xff": 1}, ""},
-		{"\xfe", ""},
-		{raw(strings.Repeat("[", 20000) + strings.Repeat("]", 20000)), ""},
-		{func() {}, ""},
-	} {
-		res, err := st.Do(t.Context(), tasks.Form, test.input, value(1, new(atomic.Int32)))
-		if test.want == "" {
-			require.ErrorIs(t, err, tasks.ErrInvalid, "%v", test.input)
-			continue
-		}
-		require.NoError(t, err, test.want)
-		sum := sha256.Sum256([]byte(test.want))
-		require.Equal(t, hex.EncodeToString(sum[:]), res.Key, test.want)
 	}
 }
 
@@ -233,69 +183,6 @@ func misses(t *testing.T, st *tasks.Store, n int64) {
 	})
 }
 
-// TestCacheCancelledLeader: the one who began it leaves, and the computation goes on for the other.
-func TestCacheCancelledLeader(t *testing.T) {
-	st, _, _ := open(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	begun, release := make(chan struct{}), make(chan struct{})
-	first, second := make(chan error), make(chan error)
-	go func() {
-		_, err := st.Do(ctx, tasks.Form, 1, func(ctx context.Context) (any, error) {
-			close(begun)
-			select {
-			case <-release:
-				return "done", nil
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		})
-		first <- err
-	}()
-	<-begun
-	go func() {
-		res, err := st.Do(t.Context(), tasks.Form, 1, never(t))
-		if string(res.Raw) != `"done"` {
-			err = errors.Join(err, errors.New("no result"))
-		}
-		second <- err
-	}()
-	misses(t, st, 2)
-	cancel()
-	require.ErrorIs(t, <-first, context.Canceled)
-	close(release)
-	require.NoError(t, <-second)
-}
-
-// TestCacheAllCancelled: the computation is cancelled once nobody waits, and the next call computes at once.
-func TestCacheAllCancelled(t *testing.T) {
-	st, _, _ := open(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	begun, ended := make(chan struct{}), make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range 5 {
-		wg.Go(func() {
-			_, err := st.Do(ctx, tasks.Form, 1, func(ctx context.Context) (any, error) {
-				close(begun)
-				<-ctx.Done()
-				close(ended)
-				return nil, ctx.Err()
-			}, tasks.CacheErrors(time.Hour))
-			if !errors.Is(err, context.Canceled) {
-				t.Error(i, err)
-			}
-		})
-	}
-	<-begun
-	misses(t, st, 5)
-	cancel()
-	wg.Wait()
-	<-ended
-	var n atomic.Int32
-	_, err := st.Do(t.Context(), tasks.Form, 1, value(1, &n))
-	require.NoError(t, err)
-	require.EqualValues(t, 1, n.Load())
-}
-
 func TestCacheErrorsAndPanics(t *testing.T) {
 	st, c, _ := open(t)
 	ctx := t.Context()
@@ -319,7 +206,7 @@ func TestCacheErrorsAndPanics(t *testing.T) {
 	require.ErrorAs(t, err, &cached)
 	require.Equal(t, boom.Error(), cached.Text)
 	require.Equal(t, tasks.Form, cached.Type)
-	c.add(time.Minute)
+	c.Add(time.Minute)
 	var n atomic.Int32
 	_, err = st.Do(ctx, tasks.Form, 1, value(1, &n))
 	require.NoError(t, err)
@@ -340,12 +227,12 @@ func TestCacheTTL(t *testing.T) {
 	require.True(t, do(2, tasks.TTL(time.Minute)))
 	require.True(t, do(3, tasks.TTL(0)))
 	require.NoError(t, st.Warm(ctx, tasks.Form, 4, "w"))
-	c.add(time.Minute - time.Millisecond)
+	c.Add(time.Minute - time.Millisecond)
 	require.False(t, do(2))
-	c.add(time.Millisecond)
+	c.Add(time.Millisecond)
 	require.True(t, do(2, tasks.TTL(time.Minute)))
 	require.False(t, do(1))
-	c.add(time.Hour - time.Minute)
+	c.Add(time.Hour - time.Minute)
 	require.True(t, do(1))
 	require.True(t, do(4))
 	require.False(t, do(3))

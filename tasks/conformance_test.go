@@ -7,6 +7,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/tasks/backendtest"
+	"github.com/docusnap/asyncvfs/tasks/internal/memory"
 	"github.com/stretchr/testify/require"
 )
 
@@ -16,6 +17,19 @@ func TestConformanceSQLite(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "tasks.db")
 		open := func() backendtest.Store {
 			st, err := tasks.Open(t.Context(), path, opts...)
+			require.NoError(t, err)
+			return st
+		}
+		return backendtest.Opened{Store: open(), Second: open}
+	})
+}
+
+// TestConformanceMemory shows that the tests are about tasks and not about SQLite.
+func TestConformanceMemory(t *testing.T) {
+	backendtest.Run(t, func(t testing.TB, now func() time.Time, opts ...tasks.Option) backendtest.Opened {
+		db := memory.New(now)
+		open := func() backendtest.Store {
+			st, err := tasks.New(db.Backend(), opts...)
 			require.NoError(t, err)
 			return st
 		}

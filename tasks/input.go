@@ -42,6 +42,10 @@ func (c *config) encode(result any) (json.RawMessage, error) {
 		return nil, &InputError{"result", fmt.Sprintf("%T (%v)", result, err), "a value that encoding/json accepts"}
 	}
 	raw := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	if !utf8.Valid(raw) {
+		// A json.RawMessage may hold it, and the Python module couldn't read it.
+		return nil, &InputError{"result", fmt.Sprintf("%T (not UTF-8)", result), "JSON in UTF-8"}
+	}
 	if len(raw) > c.maxResult {
 		return nil, &InputError{"result", fmt.Sprintf("of %d bytes", len(raw)), fmt.Sprintf("at most %d bytes of JSON", c.maxResult)}
 	}

@@ -65,7 +65,11 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 
 // clean deletes what is old enough, by status.
 func (s *Store) clean(ctx context.Context, j Janitor) (deleted int, err error) {
-	for status := range before {
+	statuses, err := s.statuses(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for status := range statuses {
 		keep, ok := j.Keep[status]
 		if !ok {
 			keep = j.Default
@@ -73,9 +77,27 @@ func (s *Store) clean(ctx context.Context, j Janitor) (deleted int, err error) {
 		if keep < 0 {
 			continue
 		}
-		n, e := s.backend.Cleanup(ctx, keep, []Status{status})
+		n, e := s.cleanup(ctx, keep, []Status{status})
 		deleted += n
 		err = errors.Join(err, e)
 	}
 	return deleted, err
+}
+
+// statuses are those that are known, and those that others have written to the table.
+func (s *Store) statuses(ctx context.Context) (map[Status]bool, error) {
+	counts, err := s.Count(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[Status]bool{}
+	for status := range before {
+		all[status] = true
+	}
+	for _, byStatus := range counts {
+		for status := range byStatus {
+			all[status] = true
+		}
+	}
+	return all, nil
 }

@@ -19,7 +19,7 @@ func TestJanitor(t *testing.T) {
 			require.NoError(t, st.Update(ctx, string(s), s, nil))
 		}
 	}
-	c.add(48 * time.Hour)
+	c.Add(48 * time.Hour)
 	require.NoError(t, st.Create(ctx, "new", tasks.Form))
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -38,7 +38,7 @@ func TestJanitor(t *testing.T) {
 	require.Len(t, left, 3)
 	require.Equal(t, "error", left[0].ID)
 	require.Equal(t, "processing", left[1].ID)
-	c.add(6 * 24 * time.Hour)
+	c.Add(6 * 24 * time.Hour)
 	for <-cleaned == 0 {
 	}
 	cancel()

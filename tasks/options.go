@@ -44,7 +44,7 @@ func VFS(name string) Option {
 	return func(c *config) { c.vfs = name }
 }
 
-// Clock sets what tells the time. Default [time.Now].
+// Clock sets what tells the time. Default [time.Now]. With a time outside of the years 1970 to 9999, nothing can be changed.
 func Clock(now func() time.Time) Option {
 	return func(c *config) { c.now = now }
 }
@@ -79,6 +79,14 @@ func (c *config) checkType(t Type) error {
 	return nil
 }
 
+// checkClock keeps times out of the table that JSON has no form for, even after the longest lease.
+func (c *config) checkClock() error {
+	if now := c.now(); now.Unix() < 0 || now.Unix() > maxTime-int64(MaxLease/time.Second) {
+		return &InputError{"Clock", now.String(), "a time in the years 1970 to 9999"}
+	}
+	return nil
+}
+
 // CallOption sets how one call behaves.
 type CallOption func(*call)
 
@@ -98,7 +106,8 @@ func Relaxed() CallOption { return func(c *call) { c.relaxed = true } }
 // Force makes the call take the task from any status to any other.
 func Force() CallOption { return func(c *call) { c.force = true } }
 
-// ErrorText is kept with a task that is set to [Error].
+// ErrorText is kept with a task that is set to [Error]: the first [MaxErrorText] bytes,
+// with a question mark for what isn't UTF-8.
 func ErrorText(text string) CallOption { return func(c *call) { c.text = text } }
 
 func (c *config) call(opts []CallOption) call {

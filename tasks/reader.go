@@ -3,7 +3,9 @@ package tasks
 import (
 	"context"
 	"encoding/json"
-	"strings"
+	"errors"
+	"fmt"
+
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -11,9 +13,27 @@ import (
 
 // reader is a connection that reads.
 type reader struct {
-	conn *sqlite3.Conn
-	get  *sqlite3.Stmt
+	conn       *sqlite3.Conn
+	get, holds *sqlite3.Stmt
 }
+
+func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
+	c, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{conn: c}
+	r.get, _, err = c.PrepareFlags("SELECT "+infoColumns+", result FROM tasks WHERE id=?1", sqlite3.PREPARE_PERSISTENT)
+	if err == nil {
+		r.holds, _, err = c.PrepareFlags("SELECT 1 FROM tasks WHERE id=? AND status='processing' AND lease=?", sqlite3.PREPARE_PERSISTENT)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *reader) close() error { return errors.Join(r.get.Close(), r.holds.Close(), r.conn.Close()) }
 
 const infoColumns = "id, type, status, created_at, updated_at, attempts, error"
 
@@ -31,30 +51,25 @@ func (b *sqliteBackend) read(ctx context.Context, f func(*reader) error) error {
 	select {
 	case r = <-b.readers:
 	default:
-		c, err := b.connect(ctx)
-		if err != nil {
+		var err error
+		if r, err = b.newReader(ctx); err != nil {
 			return err
 		}
-		get, _, err := c.PrepareFlags("SELECT "+infoColumns+", result FROM tasks WHERE id=?1", sqlite3.PREPARE_PERSISTENT)
-		if err != nil {
-			c.Close()
-			return err
-		}
-		r = &reader{c, get}
 	}
-	err := f(r)
+	r.conn.SetInterrupt(ctx)
+	err := interrupted(ctx, f(r))
+	r.conn.SetInterrupt(context.Background())
 	select {
 	case b.readers <- r:
 	default:
-		r.get.Close()
-		r.conn.Close()
+		r.close()
 	}
 	return err
 }
 
 // Get returns a task.
 func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err error) {
-	err = b.read(ctx, func(r *reader) error {
+	err = b.read(ctx, func(r *reader) (err error) {
 		defer r.get.Reset()
 		r.get.BindText(1, id)
 		if !r.get.Step() {
@@ -63,29 +78,51 @@ func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err err
 			}
 			return ErrNotFound
 		}
-		res.Info = info(r.get)
-		if r.get.ColumnType(7) != sqlite3.NULL {
-			res.Raw = json.RawMessage(r.get.ColumnText(7))
+		res.Info, err = info(r.get)
+		// To the Python module, an empty text is no result.
+		if text := r.get.ColumnText(7); text != "" {
+			res.Raw = json.RawMessage(text)
 		}
-		return nil
+		return err
 	})
 	return res, err
 }
 
-// info reads the columns of infoColumns.
-func info(s *sqlite3.Stmt) Info {
-	t := Info{
-		ID:        s.ColumnText(0),
-		Type:      Type(s.ColumnText(1)),
-		Status:    Status(s.ColumnText(2)),
-		CreatedAt: time.Unix(s.ColumnInt64(3), 0).UTC(),
-		Attempts:  s.ColumnInt(5),
-		Error:     s.ColumnText(6),
+// info reads the columns of infoColumns. Types and statuses that aren't known are returned as they are:
+// others write to the file too. But times have to be times.
+func info(s *sqlite3.Stmt) (t Info, err error) {
+	t = Info{
+		ID:       s.ColumnText(0),
+		Type:     Type(s.ColumnText(1)),
+		Status:   Status(s.ColumnText(2)),
+		Attempts: s.ColumnInt(5),
+		Error:    s.ColumnText(6),
+	}
+	if t.CreatedAt, err = seconds(s, 3); err != nil {
+		return Info{ID: t.ID}, err
 	}
 	if s.ColumnType(4) != sqlite3.NULL {
-		t.UpdatedAt = time.Unix(s.ColumnInt64(4), 0).UTC()
+		if t.UpdatedAt, err = seconds(s, 4); err != nil {
+			return Info{ID: t.ID}, err
+		}
 	}
-	return t
+	return t, nil
+}
+
+// The seconds since 1970 of the first and the last second that JSON has a form for.
+const (
+	minTime = -62167219200 // in the year 0
+	maxTime = 253402300799 // in the year 9999
+)
+
+// seconds reads a time. What isn't one may be a time in milliseconds, for example, or a text.
+func seconds(s *sqlite3.Stmt, column int) (time.Time, error) {
+	n := s.ColumnInt64(column)
+	if t := s.ColumnType(column); t != sqlite3.INTEGER && t != sqlite3.FLOAT || n < minTime || n > maxTime {
+		text := s.ColumnText(column)
+		return time.Time{}, fmt.Errorf("%s is %.40q in the database: want seconds since 1970, in the years 0 to 9999", s.ColumnName(column), text)
+	}
+	return time.Unix(n, 0).UTC(), nil
 }
 
 // List returns tasks by the time that they were created, and by id where that is the same.
@@ -102,61 +139,33 @@ func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err err
 	}
 	sql += " ORDER BY created_at" + order + ", id" + order + " LIMIT ?"
 	args = append(args, q.Limit)
-	err = b.query(ctx, sql, args, func(s *sqlite3.Stmt) { list = append(list, info(s)) })
+	err = b.query(ctx, sql, args, func(s *sqlite3.Stmt) error {
+		t, err := info(s)
+		if err != nil {
+			return fmt.Errorf("task %q: %w", t.ID, err)
+		}
+		list = append(list, t)
+		return nil
+	})
 	return list, err
 }
 
 // Count returns how many tasks there are of each type and status.
 func (b *sqliteBackend) Count(ctx context.Context) (map[Type]map[Status]int, error) {
 	counts := map[Type]map[Status]int{}
-	err := b.query(ctx, "SELECT type, status, count(*) FROM tasks GROUP BY 1, 2", nil, func(s *sqlite3.Stmt) {
+	err := b.query(ctx, "SELECT type, status, count(*) FROM tasks GROUP BY 1, 2", nil, func(s *sqlite3.Stmt) error {
 		t := Type(s.ColumnText(0))
 		if counts[t] == nil {
 			counts[t] = map[Status]int{}
 		}
 		counts[t][Status(s.ColumnText(1))] = s.ColumnInt(2)
+		return nil
 	})
 	return counts, err
 }
 
-// in returns a condition that a column has one of the values, and adds them to the arguments.
-func in[S ~string](column string, values []S, args *[]any) string {
-	if len(values) == 0 {
-		return ""
-	}
-	for _, v := range values {
-		*args = append(*args, string(v))
-	}
-	return " AND " + column + " IN (?" + strings.Repeat(",?", len(values)-1) + ")"
-}
-
-// bind binds arguments: strings, integers and nil.
-func bind(s *sqlite3.Stmt, args []any) {
-	for i, a := range args {
-		switch a := a.(type) {
-		case nil:
-			s.BindNull(i + 1)
-		case string:
-			s.BindText(i+1, a)
-		case int64:
-			s.BindInt64(i+1, a)
-		case int:
-			s.BindInt(i+1, a)
-		}
-	}
-}
-
-func (b *sqliteBackend) query(ctx context.Context, sql string, args []any, row func(*sqlite3.Stmt)) error {
+func (b *sqliteBackend) query(ctx context.Context, sql string, args []any, row func(*sqlite3.Stmt) error) error {
 	return b.read(ctx, func(r *reader) error {
-		s, _, err := r.conn.Prepare(sql)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		bind(s, args)
-		for s.Step() {
-			row(s)
-		}
-		return s.Err()
+		return each(r.conn, sql, args, row)
 	})
 }

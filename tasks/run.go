@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -28,8 +26,11 @@ const (
 )
 
 // Handler processes a task and returns its result, which may be anything that [encoding/json] accepts, or nil.
-// Its context is cancelled if the task isn't its own any more ([context.Cause] is [ErrLeaseLost] then)
-// or if [Store.Run] shall end and the grace period is over.
+// Its context is cancelled if the task isn't its own any more, because it was cancelled, deleted, changed or taken back
+// ([context.Cause] is [ErrLeaseLost] then), at once for a change by this process and within [ChangePoll] for another's;
+// if the store is closed ([ErrClosed]); or if [Store.Run] shall end and the grace period is over.
+//
+// It reports what it has so far by [Store.Progress], and leaves the task's status to Run.
 type Handler func(ctx context.Context, task Info) (result any, err error)
 
 // RunOption sets how [Store.Run] behaves.
@@ -172,32 +173,45 @@ func (r *runner) claim(ctx, work context.Context) error {
 
 // process runs a task's handler, and holds its lease until that returns.
 func (r *runner) process(ctx context.Context, c Claimed) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, handlerKey{}, handlerTask{r.store, c.ID, c.Lease}))
 	defer cancel(nil)
+	changed, stop := r.store.backend.Notify(c.ID)
+	defer func() { stop() }()
 	done := handle(ctx, r.handlers[c.Type], c.Info)
 	extend := time.NewTimer(r.lease / 2)
 	defer extend.Stop()
-	for held := true; ; {
+	// The task may have changed before anybody was to be told.
+	for err := r.held(ctx, c); ; {
+		if errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrClosed) {
+			cancel(err)
+			<-done
+			return
+		}
 		select {
 		case h := <-done:
-			if held {
-				r.report(c, h)
-			}
+			r.report(c, h)
 			return
+		case <-changed:
+			stop()
+			changed, stop = r.store.backend.Notify(c.ID)
+			err = r.held(ctx, c)
 		case <-extend.C:
-		}
-		err := r.store.Extend(context.WithoutCancel(ctx), &c, r.lease)
-		switch {
-		case err == nil:
-			extend.Reset(r.lease / 2)
-		case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrClosed):
-			held = false
-			cancel(err)
-		default:
-			// There is time to try again.
-			extend.Reset(r.lease / 8)
+			if err = r.store.Extend(context.WithoutCancel(ctx), &c, r.lease); err == nil {
+				extend.Reset(r.lease / 2)
+			} else {
+				extend.Reset(r.lease / 8) // there is time to try again
+			}
 		}
 	}
+}
+
+// held returns ErrLeaseLost if the task isn't the worker's any more.
+func (r *runner) held(ctx context.Context, c Claimed) error {
+	held, err := r.store.backend.Holds(context.WithoutCancel(ctx), c.ID, c.Lease)
+	if err == nil && !held {
+		err = ErrLeaseLost
+	}
+	return taskError("look at lease of", c.ID, err)
 }
 
 // handled is what a handler returned.
@@ -253,57 +267,4 @@ func (r *runner) report(c Claimed, h handled) {
 	if err := r.store.Fail(ctx, c, h.err); err != nil && !errors.Is(err, ErrLeaseLost) {
 		r.fail(err)
 	}
-}
-
-// workerConfig is the part of the options that workers need.
-type workerConfig struct {
-	maxAttempts int
-	backoff     func(attempt int) time.Duration
-}
-
-var defaultWorkers = workerConfig{DefaultMaxAttempts, backoff}
-
-func (w workerConfig) check() error {
-	if w.maxAttempts < 1 || w.maxAttempts > 1000 {
-		return &InputError{"MaxAttempts", strconv.Itoa(w.maxAttempts), "1 to 1000"}
-	}
-	if w.backoff == nil {
-		return &InputError{"Backoff", "nil", "a function"}
-	}
-	return nil
-}
-
-// MaxAttempts sets how often a task is handed out before it is [Error], from 1 to 1000. Default [DefaultMaxAttempts].
-// A task that [Store.Retry] takes back after that gets one more attempt each time.
-func MaxAttempts(n int) Option {
-	return func(c *config) { c.workers.maxAttempts = n }
-}
-
-// Backoff sets how long a task waits after its n-th attempt failed, n being 1 or more.
-// Default: 1s, doubled with each attempt up to 10 minutes, times a random factor from 0.5 to 1.5,
-// so that tasks which failed together don't all come back together.
-func Backoff(f func(attempt int) time.Duration) Option {
-	return func(c *config) { c.workers.backoff = f }
-}
-
-func backoff(attempt int) time.Duration {
-	d := min(time.Second<<min(max(attempt-1, 0), 10), 10*time.Minute)
-	return d/2 + rand.N(d+1)
-}
-
-// errorText returns what is kept of an error. It is never empty: that would look like a success.
-func errorText(err error) string {
-	s := err.Error()
-	if len(s) > MaxErrorText {
-		n := MaxErrorText
-		for n > MaxErrorText-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n]
-	}
-	// "?" is no longer than the bytes that it stands for.
-	if s = strings.ToValidUTF8(s, "?"); s == "" {
-		s = fmt.Sprintf("%T", err)
-	}
-	return s
 }

@@ -4,8 +4,8 @@ package tasks
 // so that of two that come at the same time one wins.
 var statements = [...]string{
 	OpCreate: "INSERT INTO tasks(id, type, status, created_at) VALUES(?1, ?2, 'pending', ?3) ON CONFLICT(id) DO NOTHING",
-	OpUpdate: "UPDATE tasks SET status=?2, result=coalesce(?4, result), error=coalesce(?5, error), updated_at=?3, lease=NULL, lease_until=NULL, run_at=NULL WHERE id=?1 AND (?6='' OR instr(?6, status))",
-	OpRetry:  "UPDATE tasks SET status='pending', updated_at=?3, lease=NULL, lease_until=NULL, run_at=NULL WHERE id=?1 AND (?6='' OR instr(?6, status))",
+	OpUpdate: "UPDATE tasks SET status=?2, result=coalesce(?4, result), error=coalesce(?5, error), updated_at=?3, lease=NULL, lease_until=NULL, run_at=NULL WHERE id=?1 AND (?6='' OR instr(?6, ' '||status||' '))",
+	OpRetry:  "UPDATE tasks SET status='pending', updated_at=?3, lease=NULL, lease_until=NULL, run_at=NULL WHERE id=?1 AND (?6='' OR instr(?6, ' '||status||' '))",
 	OpDelete: "DELETE FROM tasks WHERE id=?1",
 }
 
@@ -48,7 +48,7 @@ func from(statuses []Status) string {
 	}
 	s := " "
 	for _, t := range statuses {
-		s += " " + string(t)
+		s += string(t) + " "
 	}
 	return s
 }

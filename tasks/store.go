@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -42,6 +43,9 @@ func (s *Store) Close() error { s.closeCache(); return s.backend.Close() }
 
 // write makes one change.
 func (s *Store) write(ctx context.Context, op string, c Change, k call) error {
+	if err := s.checkClock(); err != nil {
+		return taskError(op, c.ID, err)
+	}
 	return taskError(op, c.ID, s.backend.Write(ctx, []Change{c}, !k.relaxed)[0])
 }
 
@@ -60,7 +64,7 @@ func (s *Store) create(id string, t Type) (Change, error) {
 		return Change{}, err
 	}
 	if err := s.checkType(t); err != nil {
-		return Change{}, err
+		return Change{}, taskError("create", id, err)
 	}
 	return Change{Op: OpCreate, ID: id, Type: t}, nil
 }
@@ -80,14 +84,11 @@ func (s *Store) update(id string, status Status, result any, k call) (Change, er
 	if err := checkID(id); err != nil {
 		return Change{}, err
 	}
-	if err := checkStatus(status); err != nil {
-		return Change{}, err
-	}
 	raw, err := s.encode(result)
-	if err != nil {
-		return Change{}, err
+	if err := cmp.Or(checkStatus(status), err); err != nil {
+		return Change{}, taskError("update", id, err)
 	}
-	c := Change{Op: OpUpdate, ID: id, Status: status, Result: raw, Error: k.text}
+	c := Change{Op: OpUpdate, ID: id, Status: status, Result: raw, Error: cutText(k.text, MaxErrorText)}
 	if !k.force {
 		c.From = before[status]
 	}
@@ -116,7 +117,7 @@ func (s *Store) retry(id string, k call) (Change, error) {
 const CancelledText = "cancelled"
 
 // Cancel sets a task that is [Pending] or [Processing] to [Error], with [CancelledText].
-// A worker that has it loses its lease, and the context of its handler is cancelled when it next extends that.
+// A worker that has it loses its lease, and the context of its handler is cancelled: see [Handler].
 func (s *Store) Cancel(ctx context.Context, id string, opts ...CallOption) error {
 	return s.Update(ctx, id, Error, nil, append(slices.Clone(opts), ErrorText(CancelledText))...)
 }
@@ -144,12 +145,27 @@ func (s *Store) Result(ctx context.Context, id string) (Result, error) {
 	return r, taskError("get", id, err)
 }
 
-// Cleanup deletes the tasks that were created maxAge ago or before. It returns how many.
+// Cleanup deletes the tasks that were created maxAge ago or before, whatever their status, and their attempts.
+// It returns how many, durably, and gives their space back to the file system; with an error, how many at the least.
+//
+// It deletes in parts and lets others write in between: each part takes about 2 ms, or what its one large result takes.
+// A database that the Python module has made keeps its free pages for later.
 func (s *Store) Cleanup(ctx context.Context, maxAge time.Duration) (int, error) {
 	if maxAge < 0 {
 		return 0, &InputError{"maxAge", maxAge.String(), "0 or more"}
 	}
-	return s.backend.Cleanup(ctx, maxAge, nil)
+	return s.cleanup(ctx, maxAge, nil)
+}
+
+func (s *Store) cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error) {
+	if err := s.checkClock(); err != nil {
+		return 0, err
+	}
+	n, err := s.backend.Cleanup(ctx, age, statuses)
+	if err != nil {
+		err = fmt.Errorf("clean up tasks: %w", err)
+	}
+	return n, err
 }
 
 // List returns tasks, the oldest first or, if the query says so, the newest.
@@ -227,6 +243,9 @@ func (s *Store) many(ctx context.Context, op string, n int, k call, change func(
 			continue
 		}
 		changes, of = append(changes, c), append(of, i)
+	}
+	if err := s.checkClock(); err != nil {
+		return slices.Repeat([]error{err}, n)
 	}
 	if len(changes) > 0 {
 		for j, err := range s.backend.Write(ctx, changes, !k.relaxed) {

@@ -12,32 +12,15 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/internal/testclock"
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
-// clock is a clock that a test sets.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	c.now = c.now.Add(d)
-	c.mu.Unlock()
-}
-
-func open(t *testing.T, opts ...tasks.Option) (*tasks.Store, *clock, string) {
+func open(t *testing.T, opts ...tasks.Option) (*tasks.Store, *testclock.Clock, string) {
 	t.Helper()
-	c := &clock{now: time.Unix(1_700_000_000, 0).UTC()}
+	c := testclock.New()
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	st, err := tasks.Open(t.Context(), path, append([]tasks.Option{tasks.Clock(c.Now)}, opts...)...)
 	require.NoError(t, err)
@@ -59,9 +42,9 @@ func TestLifeOfATask(t *testing.T) {
 	require.Nil(t, res.Raw)
 	require.ErrorIs(t, res.Decode(new(any)), tasks.ErrNoResult)
 
-	c.add(time.Minute)
+	c.Add(time.Minute)
 	require.NoError(t, st.Update(ctx, "a", tasks.Processing, nil))
-	c.add(time.Minute)
+	c.Add(time.Minute)
 	require.NoError(t, st.Update(ctx, "a", tasks.Completed, map[string]any{"Titel": "Größe <1> 文件"}))
 	res, err = st.Result(ctx, "a")
 	require.NoError(t, err)
@@ -225,7 +208,7 @@ func TestManyAndList(t *testing.T) {
 		list = append(list, tasks.NewTask{ID: fmt.Sprintf("%04d", i), Type: typ})
 	}
 	require.Nil(t, st.CreateMany(ctx, list))
-	c.add(time.Hour)
+	c.Add(time.Hour)
 	errs := st.CreateMany(ctx, []tasks.NewTask{{"new", tasks.Form}, {"0001", tasks.Form}, {"", tasks.Form}, {"newer", tasks.Form}})
 	require.Len(t, errs, 4)
 	require.NoError(t, errs[0])
@@ -284,7 +267,7 @@ func TestCleanupGivesSpaceBack(t *testing.T) {
 		require.NoError(t, st.Create(ctx, id, tasks.Form, tasks.Relaxed()))
 		require.NoError(t, st.Update(ctx, id, tasks.Completed, strings.Repeat("x", 10000), tasks.Relaxed()))
 	}
-	c.add(8 * 24 * time.Hour)
+	c.Add(8 * 24 * time.Hour)
 	n, err := st.Cleanup(ctx, 7*24*time.Hour)
 	require.NoError(t, err)
 	require.Equal(t, 200, n)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // TxBackend is a [Backend] that can make changes in a transaction of the application.
@@ -67,12 +68,21 @@ func (t *Tx) write(ctx context.Context, op string, c Change, err error) error {
 	if err != nil {
 		return err
 	}
+	if err := t.store.checkClock(); err != nil {
+		return taskError(op, c.ID, err)
+	}
 	return taskError(op, c.ID, t.backend.WriteTx(ctx, t.tx, []Change{c})[0])
 }
 
 // WriteTx makes changes with the same statements as the writer.
 func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error {
 	errs := make([]error, len(changes))
+	b.reading.RLock()
+	closed := b.closed
+	b.reading.RUnlock()
+	if closed {
+		return slices.Repeat([]error{ErrClosed}, len(changes))
+	}
 	for i, c := range changes {
 		errs[i] = b.changeTx(ctx, tx, c)
 	}

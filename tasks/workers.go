@@ -1,14 +1,12 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
-	crand "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/ncruces/go-sqlite3"
 )
 
 const (
@@ -56,6 +54,12 @@ type ClaimBackend interface {
 	Extend(ctx context.Context, id, lease string, by time.Duration) (time.Time, error)
 	// Finish ends an attempt and its lease, or returns [ErrLeaseLost].
 	Finish(ctx context.Context, o Outcome, durable bool) error
+	// Holds reports whether a lease is still its holder's: neither taken back nor ended by a change of the task.
+	Holds(ctx context.Context, id, lease string) (bool, error)
+	// Progress sets the result of a task that is [Processing] and leaves all else as it is, the lease too.
+	// With a lease it returns [ErrLeaseLost] if that isn't held any more; without one,
+	// [ErrNotFound] or a [*TransitionError] if the task isn't Processing.
+	Progress(ctx context.Context, id, lease string, result json.RawMessage, durable bool) error
 	// Attempts returns a task's attempts in order, or [ErrNotFound].
 	Attempts(ctx context.Context, id string) ([]Attempt, error)
 }
@@ -82,6 +86,7 @@ func checkLease(d time.Duration) error {
 // It returns [ErrNoTask] if there is none. A task that failed isn't handed out before its backoff is over.
 //
 // A worker that needs longer calls [Store.Extend]; it reports by [Store.Complete] or [Store.Fail].
+// A task that somebody has set to Processing by [Store.Update] has no lease, and is never taken back.
 // Once a lease has expired, the next Claim for that type takes it back:
 // the attempt has failed, and the task is Pending again, or [Error] after the maximum of attempts.
 // So a task may be worked on more than once. The clocks of hosts that share a database must agree well
@@ -101,6 +106,9 @@ func (s *Store) Claim(ctx context.Context, lease time.Duration, types ...Type) (
 	if len(types) == 0 {
 		types = s.types
 	}
+	if err := s.checkClock(); err != nil {
+		return Claimed{}, err
+	}
 	c, err := s.backend.Claim(ctx, types, lease, s.workers.maxAttempts)
 	if err != nil && !errors.Is(err, ErrNoTask) {
 		err = fmt.Errorf("claim task: %w", err)
@@ -111,7 +119,7 @@ func (s *Store) Claim(ctx context.Context, lease time.Duration, types ...Type) (
 // Extend makes the lease end that long from now, 1s to 24h, and sets c.LeaseUntil.
 // It returns [ErrLeaseLost] if the task isn't the worker's any more.
 func (s *Store) Extend(ctx context.Context, c *Claimed, lease time.Duration) error {
-	if err := errors.Join(checkID(c.ID), checkLease(lease)); err != nil {
+	if err := cmp.Or(checkID(c.ID), checkLease(lease), s.checkClock()); err != nil {
 		return err
 	}
 	until, err := s.backend.Extend(ctx, c.ID, c.Lease, lease)
@@ -130,10 +138,9 @@ func (s *Store) Complete(ctx context.Context, c Claimed, result any, opts ...Cal
 	}
 	raw, err := s.encode(result)
 	if err != nil {
-		return err
+		return taskError("complete", c.ID, err)
 	}
-	o := Outcome{ID: c.ID, Lease: c.Lease, Status: Completed, Result: raw}
-	return taskError("complete", c.ID, s.backend.Finish(ctx, o, !s.call(opts).relaxed))
+	return s.finish(ctx, "complete", Outcome{ID: c.ID, Lease: c.Lease, Status: Completed, Result: raw}, opts)
 }
 
 // Fail ends the attempt with that error, of which the first [MaxErrorText] bytes are kept.
@@ -152,7 +159,14 @@ func (s *Store) Fail(ctx context.Context, c Claimed, cause error, opts ...CallOp
 	if c.Attempts < s.workers.maxAttempts {
 		o.Status, o.Delay = Pending, max(0, s.workers.backoff(c.Attempts))
 	}
-	return taskError("fail", c.ID, s.backend.Finish(ctx, o, !s.call(opts).relaxed))
+	return s.finish(ctx, "fail", o, opts)
+}
+
+func (s *Store) finish(ctx context.Context, op string, o Outcome, opts []CallOption) error {
+	if err := s.checkClock(); err != nil {
+		return err
+	}
+	return taskError(op, o.ID, s.backend.Finish(ctx, o, !s.call(opts).relaxed))
 }
 
 // Attempts returns the attempts at a task, the first one first, or [ErrNotFound]. Their times are in milliseconds.
@@ -162,184 +176,4 @@ func (s *Store) Attempts(ctx context.Context, id string) ([]Attempt, error) {
 	}
 	list, err := s.backend.Attempts(ctx, id)
 	return list, taskError("get attempts at", id, err)
-}
-
-// job runs a job of the writer. What it sets may be read only if there is no error:
-// a caller that is cancelled returns while the job runs.
-func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*sqlite3.Conn) error) error {
-	return b.writer.do(ctx, &request{durable: durable, job: job})[0]
-}
-
-// Claim is one job, in a transaction that has the write lock: nobody else sees the task in between.
-func (b *sqliteBackend) Claim(ctx context.Context, types []Type, lease time.Duration, maxAttempts int) (Claimed, error) {
-	var c Claimed
-	var changed []string
-	err := b.job(ctx, false, func(conn *sqlite3.Conn) error {
-		now := b.now()
-		ids, err := takeBack(conn, now, types, maxAttempts)
-		if err != nil {
-			return err
-		}
-		id, err := oldest(conn, now, types)
-		if err != nil || id == "" {
-			changed = ids
-			return err
-		}
-		changed = append(ids, id)
-		c.Lease, c.LeaseUntil = crand.Text(), now.Add(lease).Truncate(time.Millisecond).UTC()
-		err = each(conn, `UPDATE tasks SET status='processing', attempts=attempts+1, run_at=NULL, lease=?, lease_until=?, updated_at=?
-			WHERE id=? RETURNING `+infoColumns,
-			[]any{c.Lease, c.LeaseUntil.UnixMilli(), now.Unix(), id}, func(s *sqlite3.Stmt) { c.Info = info(s) })
-		if err != nil {
-			return err
-		}
-		// Somebody who changed the task's status has left the attempt open.
-		if err := endAttempt(conn, id, now, ErrLeaseLost.Error()); err != nil {
-			return err
-		}
-		_, err = execute(conn, `INSERT INTO task_attempts(id, attempt, started_at) VALUES(?, ?, ?)
-			ON CONFLICT(id, attempt) DO UPDATE SET started_at=excluded.started_at, ended_at=NULL, error=NULL`,
-			[]any{id, c.Attempts, now.UnixMilli()})
-		return err
-	})
-	if err != nil {
-		return Claimed{}, err
-	}
-	for _, id := range changed {
-		b.notifier.changed(id)
-	}
-	if c.ID == "" {
-		return Claimed{}, ErrNoTask
-	}
-	return c, nil
-}
-
-// takeBack ends the leases that have expired. It returns the tasks that it has changed.
-func takeBack(c *sqlite3.Conn, now time.Time, types []Type, maxAttempts int) (ids []string, err error) {
-	args := []any{maxAttempts, leaseExpired, now.Unix(), now.UnixMilli()}
-	err = each(c, `UPDATE tasks SET status=CASE WHEN attempts<? THEN 'pending' ELSE 'error' END, error=?,
-		run_at=NULL, lease=NULL, lease_until=NULL, updated_at=?
-		WHERE status='processing' AND lease_until<=?`+in("type", types, &args)+" RETURNING id",
-		args, func(s *sqlite3.Stmt) { ids = append(ids, s.ColumnText(0)) })
-	for _, id := range ids {
-		err = errors.Join(err, endAttempt(c, id, now, leaseExpired))
-	}
-	if err != nil {
-		return nil, err
-	}
-	// Tasks that others have changed keep a lease that means nothing. They shall not pile up in the index.
-	_, err = execute(c, "UPDATE tasks SET lease=NULL, lease_until=NULL WHERE lease_until<=? AND status<>'processing'",
-		[]any{now.UnixMilli()})
-	return ids, err
-}
-
-// oldest returns the task to claim, or "". It looks for each type by itself, as the index does:
-// then it never walks past tasks that are done.
-func oldest(c *sqlite3.Conn, now time.Time, types []Type) (id string, err error) {
-	var created int64
-	for _, t := range types {
-		err := each(c, `SELECT created_at, id FROM tasks WHERE status='pending' AND type=? AND (run_at IS NULL OR run_at<=?)
-			ORDER BY created_at, id LIMIT 1`, []any{string(t), now.UnixMilli()}, func(s *sqlite3.Stmt) {
-			at, i := s.ColumnInt64(0), s.ColumnText(1)
-			if id == "" || at < created || at == created && i < id {
-				created, id = at, i
-			}
-		})
-		if err != nil {
-			return "", err
-		}
-	}
-	return id, nil
-}
-
-func endAttempt(c *sqlite3.Conn, id string, now time.Time, text any) error {
-	_, err := execute(c, "UPDATE task_attempts SET ended_at=?, error=? WHERE id=? AND ended_at IS NULL",
-		[]any{now.UnixMilli(), text, id})
-	return err
-}
-
-// Extend is one statement.
-func (b *sqliteBackend) Extend(ctx context.Context, id, lease string, by time.Duration) (time.Time, error) {
-	var until time.Time
-	err := b.job(ctx, false, func(c *sqlite3.Conn) error {
-		until = b.now().Add(by).Truncate(time.Millisecond).UTC()
-		return leased(execute(c, "UPDATE tasks SET lease_until=? WHERE id=? AND status='processing' AND lease=?",
-			[]any{until.UnixMilli(), id, lease}))
-	})
-	if err != nil {
-		return time.Time{}, err
-	}
-	return until, nil
-}
-
-// leased says what it means that a statement for the holder of a lease has changed nothing.
-func leased(n int, err error) error {
-	if err == nil && n == 0 {
-		err = ErrLeaseLost
-	}
-	return err
-}
-
-// Finish checks the lease and ends the attempt in one job.
-func (b *sqliteBackend) Finish(ctx context.Context, o Outcome, durable bool) error {
-	err := b.job(ctx, durable, func(c *sqlite3.Conn) error {
-		now := b.now()
-		var result, text, runAt any
-		if o.Result != nil {
-			result = string(o.Result)
-		}
-		if o.Error != "" {
-			text = o.Error
-		}
-		if o.Status == Pending {
-			runAt = now.Add(o.Delay).UnixMilli()
-		}
-		err := leased(execute(c, `UPDATE tasks SET status=?, result=coalesce(?, result), error=coalesce(?, error), run_at=?,
-			lease=NULL, lease_until=NULL, updated_at=? WHERE id=? AND status='processing' AND lease=?`,
-			[]any{string(o.Status), result, text, runAt, now.Unix(), o.ID, o.Lease}))
-		if err != nil {
-			return err
-		}
-		return endAttempt(c, o.ID, now, text)
-	})
-	if err == nil {
-		b.notifier.changed(o.ID)
-	}
-	return err
-}
-
-// Attempts reads the task too: to tell one without attempts from one that isn't there,
-// and to leave out those at an earlier task of the same id.
-func (b *sqliteBackend) Attempts(ctx context.Context, id string) (list []Attempt, err error) {
-	found := false
-	err = b.query(ctx, `SELECT attempt, started_at, ended_at, a.error FROM tasks LEFT JOIN task_attempts a
-		ON a.id=tasks.id AND attempt<=attempts WHERE tasks.id=? ORDER BY attempt`, []any{id}, func(s *sqlite3.Stmt) {
-		found = true
-		if s.ColumnType(0) == sqlite3.NULL {
-			return
-		}
-		a := Attempt{Number: s.ColumnInt(0), StartedAt: time.UnixMilli(s.ColumnInt64(1)).UTC(), Error: s.ColumnText(3)}
-		if s.ColumnType(2) != sqlite3.NULL {
-			a.EndedAt = time.UnixMilli(s.ColumnInt64(2)).UTC()
-		}
-		list = append(list, a)
-	})
-	if err == nil && !found {
-		err = ErrNotFound
-	}
-	return list, err
-}
-
-// each runs a statement and hands over its rows.
-func each(c *sqlite3.Conn, sql string, args []any, row func(*sqlite3.Stmt)) error {
-	s, _, err := c.Prepare(sql)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	bind(s, args)
-	for s.Step() {
-		row(s)
-	}
-	return s.Err()
 }

@@ -7,12 +7,9 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"testing"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
-	"github.com/ncruces/go-sqlite3"
-	"github.com/stretchr/testify/require"
 )
 
 func ExampleStore_Run() {
@@ -59,99 +56,62 @@ func ExampleStore_Run() {
 	// letter: error: no pages
 }
 
-// TestRunDrains: handlers that run when the context is done have their grace period, and no task is claimed any more.
-func TestRunDrains(t *testing.T) {
-	for _, grace := range []time.Duration{time.Hour, 0} {
-		t.Run(fmt.Sprint("grace=", grace), func(t *testing.T) {
-			st, _, _ := open(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			require.NoError(t, st.Create(ctx, "a", tasks.Form))
-			started, finish := make(chan struct{}), make(chan struct{})
-			handlers := map[tasks.Type]tasks.Handler{tasks.Form: func(ctx context.Context, _ tasks.Info) (any, error) {
-				close(started)
-				select {
-				case <-finish:
-					return "finished", ctx.Err()
-				case <-ctx.Done():
-					return nil, ctx.Err()
-				}
-			}}
-			done := make(chan error)
-			go func() { done <- st.Run(ctx, handlers, 2, tasks.Grace(grace)) }()
-			<-started
-			cancel()
-			if grace > 0 {
-				require.NoError(t, st.Create(t.Context(), "b", tasks.Form))
-				close(finish)
-			}
-			require.NoError(t, <-done)
-			info, err := st.Status(t.Context(), "a")
-			require.NoError(t, err)
-			if grace == 0 {
-				require.Equal(t, tasks.Pending, info.Status)
-				require.Equal(t, "context canceled", info.Error)
-				return
-			}
-			require.Equal(t, tasks.Completed, info.Status)
-			info, err = st.Status(t.Context(), "b")
-			require.NoError(t, err)
-			require.Equal(t, tasks.Pending, info.Status)
-		})
+// A worker without Run: it claims a task, keeps it, and reports what came of it.
+func ExampleStore_Claim() {
+	st, _, end := exampleStore(tasks.MaxAttempts(2), tasks.Backoff(func(int) time.Duration { return 0 }))
+	defer end()
+	ctx := context.Background()
+	must(st.Create(ctx, "form", tasks.Form))
+	for {
+		task, err := st.Claim(ctx, time.Minute, tasks.Form)
+		if errors.Is(err, tasks.ErrNoTask) {
+			break
+		}
+		must(err)
+		must(st.Progress(ctx, task.ID, "page 1"))
+		must(st.Extend(ctx, &task, time.Minute))
+		if task.Attempts == 1 {
+			must(st.Fail(ctx, task, errors.New("the scanner is busy")))
+			continue
+		}
+		must(st.Complete(ctx, task, "done"))
+		fmt.Println(st.Complete(ctx, task, "again"))
 	}
+	attempts, err := st.Attempts(ctx, "form")
+	must(err)
+	for _, a := range attempts {
+		fmt.Printf("%d %q\n", a.Number, a.Error)
+	}
+	// Output:
+	// complete task "form": lease lost
+	// 1 "the scanner is busy"
+	// 2 ""
 }
 
-// TestRunLease: a lease is extended while the handler runs; when it is lost, the handler is told.
-func TestRunLease(t *testing.T) {
-	st, c, path := open(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	require.NoError(t, st.Create(ctx, "a", tasks.Form))
-	started, lost := make(chan struct{}), make(chan error, 1)
-	handlers := map[tasks.Type]tasks.Handler{tasks.Form: func(ctx context.Context, _ tasks.Info) (any, error) {
-		close(started)
-		<-ctx.Done()
-		lost <- context.Cause(ctx)
-		return "void", nil
-	}}
-	done := make(chan error)
-	go func() { done <- st.Run(ctx, handlers, 1, tasks.LeaseTime(time.Second)) }()
-	<-started
-	conn, err := sqlite3.Open("file:" + filepath.ToSlash(path))
-	require.NoError(t, err)
-	defer conn.Close()
-	q, _, err := conn.Prepare("SELECT lease_until FROM tasks")
-	require.NoError(t, err)
-	defer q.Close()
-	until := func() time.Time {
-		defer q.Reset()
-		q.Step()
-		return time.UnixMilli(q.ColumnInt64(0)).UTC()
+// A worker reports what it has so far, and a client watches.
+func ExampleStore_Progress() {
+	st, _, end := exampleStore()
+	defer end()
+	ctx := context.Background()
+	must(st.Create(ctx, "book", tasks.Document))
+	for res, err := range st.Watch(ctx, "book") {
+		must(err)
+		fmt.Printf("%s %q\n", res.Status, res.Raw)
+		switch {
+		case res.Status == tasks.Pending:
+			must(st.Update(ctx, "book", tasks.Processing, nil))
+		case res.Raw == nil:
+			must(st.Progress(ctx, "book", map[string]int{"pages": 40, "of": 100}))
+		case res.Status == tasks.Processing:
+			must(st.Update(ctx, "book", tasks.Completed, map[string]int{"pages": 100}))
+		}
+		if res.Status.Final() {
+			break
+		}
 	}
-	require.Equal(t, c.Now().Add(time.Second), until())
-	c.add(600 * time.Millisecond)
-	extended := c.Now().Add(time.Second)
-	require.Eventually(t, func() bool { return until().Equal(extended) }, 10*time.Second, 10*time.Millisecond)
-	c.add(600 * time.Millisecond)
-	_, err = st.Claim(ctx, time.Second)
-	require.ErrorIs(t, err, tasks.ErrNoTask)
-	require.NoError(t, st.Update(ctx, "a", tasks.Completed, "by hand"))
-	require.ErrorIs(t, <-lost, tasks.ErrLeaseLost)
-	cancel()
-	require.NoError(t, <-done)
-	res, err := st.Result(t.Context(), "a")
-	require.NoError(t, err)
-	require.Equal(t, `"by hand"`, string(res.Raw))
-}
-
-// TestRunClosed: it ends with an error when the store is closed.
-func TestRunClosed(t *testing.T) {
-	st, _, _ := open(t)
-	done := make(chan error)
-	f := func(context.Context, tasks.Info) (any, error) { return nil, nil }
-	go func() { done <- st.Run(t.Context(), map[tasks.Type]tasks.Handler{tasks.Form: f}, 1) }()
-	require.NoError(t, st.Create(t.Context(), "a", tasks.Form))
-	_, err := st.Wait(t.Context(), "a")
-	require.NoError(t, err)
-	require.NoError(t, st.Close())
-	require.ErrorIs(t, <-done, tasks.ErrClosed)
+	// Output:
+	// pending ""
+	// processing ""
+	// processing "{\"of\":100,\"pages\":40}"
+	// completed "{\"pages\":100}"
 }

@@ -64,12 +64,12 @@ func TestClaimOldestFirst(t *testing.T) {
 	for _, id := range []string{"c", "b"} {
 		require.NoError(t, st.Create(ctx, id, tasks.Form))
 	}
-	c.add(time.Second)
+	c.Add(time.Second)
 	require.NoError(t, st.Create(ctx, "a", tasks.Document))
 	require.NoError(t, st.Create(ctx, "d", tasks.Form))
 	_, err := st.Claim(ctx, time.Minute, tasks.FormFilling)
 	require.ErrorIs(t, err, tasks.ErrNoTask)
-	c.add(1500 * time.Millisecond)
+	c.Add(1500 * time.Millisecond)
 	var order string
 	for range 3 {
 		task, err := st.Claim(ctx, time.Minute, tasks.Document, tasks.Form)
@@ -99,18 +99,18 @@ func TestLeaseExpired(t *testing.T) {
 	require.NoError(t, st.Create(ctx, "a", tasks.Form))
 	old, err := st.Claim(ctx, time.Minute)
 	require.NoError(t, err)
-	c.add(50 * time.Second)
+	c.Add(50 * time.Second)
 	require.NoError(t, st.Extend(ctx, &old, time.Minute))
 	require.Equal(t, c.Now().Add(time.Minute), old.LeaseUntil)
-	c.add(59 * time.Second)
+	c.Add(59 * time.Second)
 	_, err = st.Claim(ctx, time.Minute)
 	require.ErrorIs(t, err, tasks.ErrNoTask)
-	c.add(time.Second)
+	c.Add(time.Second)
 	// Nobody has taken it yet.
 	_, err = st.Claim(ctx, time.Minute, tasks.Document)
 	require.ErrorIs(t, err, tasks.ErrNoTask)
 	require.NoError(t, st.Extend(ctx, &old, time.Second))
-	c.add(time.Second)
+	c.Add(time.Second)
 	task, err := st.Claim(ctx, time.Second)
 	require.NoError(t, err)
 	require.Equal(t, 2, task.Attempts)
@@ -121,7 +121,7 @@ func TestLeaseExpired(t *testing.T) {
 	require.NoError(t, st.Extend(ctx, &task, time.Second))
 
 	// It was the last attempt.
-	c.add(time.Second)
+	c.Add(time.Second)
 	_, err = st.Claim(ctx, time.Minute)
 	require.ErrorIs(t, err, tasks.ErrNoTask)
 	res, err := st.Result(ctx, "a")
@@ -148,7 +148,7 @@ func TestLeaseLost(t *testing.T) {
 	require.ErrorIs(t, st.Extend(ctx, &task, time.Minute), tasks.ErrLeaseLost)
 	require.NoError(t, st.Retry(ctx, "a"))
 	require.ErrorIs(t, st.Complete(ctx, task, nil), tasks.ErrLeaseLost)
-	c.add(time.Hour)
+	c.Add(time.Hour)
 	again, err := st.Claim(ctx, time.Minute)
 	require.NoError(t, err)
 	require.ErrorIs(t, st.Complete(ctx, task, nil), tasks.ErrLeaseLost)
@@ -192,10 +192,10 @@ func TestClaimAfterBackoff(t *testing.T) {
 		require.NoError(t, st.Fail(ctx, task, errors.New(text)))
 		require.ErrorIs(t, st.Fail(ctx, task, errors.New(text)), tasks.ErrLeaseLost)
 		if i < 2 {
-			c.add(wait(i+1) - time.Millisecond)
+			c.Add(wait(i+1) - time.Millisecond)
 			_, err = st.Claim(ctx, time.Minute)
 			require.ErrorIs(t, err, tasks.ErrNoTask)
-			c.add(time.Millisecond)
+			c.Add(time.Millisecond)
 		}
 	}
 	info, err := st.Status(ctx, "a")
@@ -233,10 +233,10 @@ func TestClaimDefaultBackoff(t *testing.T) {
 		task, err := st.Claim(ctx, time.Minute)
 		require.NoError(t, err, d)
 		require.NoError(t, st.Fail(ctx, task, errors.New("again")))
-		c.add(d/2 - time.Millisecond)
+		c.Add(d/2 - time.Millisecond)
 		_, err = st.Claim(ctx, time.Minute)
 		require.ErrorIs(t, err, tasks.ErrNoTask)
-		c.add(d + time.Millisecond)
+		c.Add(d + time.Millisecond)
 	}
 }
 

@@ -20,11 +20,11 @@ package backendtest
 import (
 	"context"
 	"iter"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/internal/testclock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -48,6 +48,7 @@ type Store interface {
 	Extend(ctx context.Context, c *tasks.Claimed, lease time.Duration) error
 	Complete(ctx context.Context, c tasks.Claimed, result any, opts ...tasks.CallOption) error
 	Fail(ctx context.Context, c tasks.Claimed, cause error, opts ...tasks.CallOption) error
+	Progress(ctx context.Context, id string, result any, opts ...tasks.CallOption) error
 	Attempts(ctx context.Context, id string) ([]tasks.Attempt, error)
 	Run(ctx context.Context, handlers map[tasks.Type]tasks.Handler, concurrency int, opts ...tasks.RunOption) error
 
@@ -117,6 +118,9 @@ var cases = []testCase{
 	{name: "LeaseLost", two: true, test: leaseLost},
 	{name: "AttemptsAndBackoff", test: attempts, opts: []tasks.Option{tasks.MaxAttempts(2), tasks.Backoff(minutes)}},
 	{name: "Workers", two: true, test: workers},
+	{name: "Progress", two: true, test: progress},
+	{name: "ProgressWatch", two: true, test: progressWatch},
+	{name: "HandlerTold", two: true, test: handlerTold},
 	{name: "CacheOnce", two: true, test: cacheOnce},
 	{name: "CacheKeys", test: cacheKeys},
 	{name: "CacheInvalidate", two: true, test: cacheInvalidate},
@@ -135,7 +139,7 @@ type env struct {
 	*require.Assertions
 	t     testing.TB
 	ctx   context.Context // ends when a store doesn't answer
-	clock *clock
+	clock *testclock.Clock
 	st    Store
 	other Store // the second one, or nil
 }
@@ -143,8 +147,7 @@ type env struct {
 func (c testCase) run(t testing.TB, open Open, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	// Whole seconds, because no backend has to keep more of a task's times.
-	e := &env{Assertions: require.New(t), t: t, ctx: ctx, clock: &clock{now: time.Unix(1_700_000_000, 0).UTC()}}
+	e := &env{Assertions: require.New(t), t: t, ctx: ctx, clock: testclock.New()}
 	o := open(t, e.clock.Now, append([]tasks.Option{tasks.Clock(e.clock.Now)}, c.opts...)...)
 	e.st = o.Store
 	defer func() {
@@ -162,24 +165,6 @@ func (c testCase) run(t testing.TB, open Open, patience time.Duration) {
 		e.other = o.Second()
 	}
 	c.test(e)
-}
-
-// clock is a clock that only the tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	c.now = c.now.Add(d)
-	c.mu.Unlock()
 }
 
 // create makes a task that has the status, by the shortest way.

@@ -14,7 +14,7 @@ var statuses = []tasks.Status{tasks.Pending, tasks.Processing, tasks.Completed, 
 func create(e *env) {
 	e.NoError(e.st.Create(e.ctx, "a", tasks.Document))
 	want := tasks.Result{Info: tasks.Info{ID: "a", Type: tasks.Document, Status: tasks.Pending, CreatedAt: e.clock.Now()}}
-	e.clock.add(time.Minute)
+	e.clock.Add(time.Minute)
 	err := e.st.Create(e.ctx, "a", tasks.Form)
 	e.ErrorIs(err, tasks.ErrExists)
 	e.ErrorContains(err, `"a"`)
@@ -45,7 +45,7 @@ func transitions(e *env) {
 			id := fmt.Sprint(from, " to ", to)
 			e.create(id, tasks.Form, from)
 			before := e.get(e.st, id)
-			e.clock.add(time.Minute)
+			e.clock.Add(time.Minute)
 			err := e.st.Update(e.ctx, id, to, "after", tasks.ErrorText("after"))
 			now := e.get(e.st, id)
 			if contains(allowed[from], to) {
@@ -85,7 +85,7 @@ func update(e *env) {
 		{tasks.Processing, "half", `"half"`, ""},
 		{tasks.Error, nil, `"half"`, "no pages"}, // without a result it keeps the one it has
 	} {
-		e.clock.add(time.Minute)
+		e.clock.Add(time.Minute)
 		e.NoError(e.st.Update(e.ctx, "a", step.status, step.result, tasks.ErrorText(step.text)))
 		want.Status, want.UpdatedAt, want.Error = step.status, e.clock.Now(), step.text
 		want.Raw = json.RawMessage(step.raw)
@@ -166,7 +166,7 @@ func retry(e *env) {
 		e.NoError(e.st.Create(e.ctx, id, tasks.Form))
 		e.NoError(e.st.Update(e.ctx, id, from, "kept", tasks.Force()))
 		want := e.get(e.st, id)
-		e.clock.add(time.Minute)
+		e.clock.Add(time.Minute)
 		err := e.st.Retry(e.ctx, id)
 		if from == tasks.Error {
 			e.NoError(err)
@@ -201,7 +201,7 @@ func remove(e *env) {
 	e.NoError(err)
 	e.NoError(e.st.Update(e.ctx, "again", tasks.Error, "old", tasks.ErrorText("old")))
 	e.NoError(e.st.Delete(e.ctx, "again"))
-	e.clock.add(time.Minute)
+	e.clock.Add(time.Minute)
 	e.create("again", tasks.Document, tasks.Pending)
 	e.Equal(tasks.Result{Info: tasks.Info{ID: "again", Type: tasks.Document, Status: tasks.Pending, CreatedAt: e.clock.Now()}},
 		e.get(e.st, "again"))
@@ -217,7 +217,7 @@ func batches(e *env) {
 	e.ErrorIs(errs[1], tasks.ErrExists)
 	e.NoError(errs[2])
 	e.Equal(tasks.Form, e.get(e.st, "a").Type, "the first of the batch is the one that counts")
-	e.clock.add(time.Minute)
+	e.clock.Add(time.Minute)
 	errs = e.st.UpdateMany(e.ctx, []tasks.NewStatus{
 		{ID: "a", Status: tasks.Processing, Result: 1},
 		{ID: "a", Status: tasks.Completed, Result: 2},

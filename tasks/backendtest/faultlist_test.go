@@ -140,6 +140,18 @@ var faults = []fault{
 		f.attempts = func(list []tasks.Attempt, err error) ([]tasks.Attempt, error) { return list[:min(1, len(list))], err }
 	})},
 
+	{name: "progress ends the lease", tests: "Progress HandlerTold", wrap: reports(
+		func(s *tasks.Store, c ctx, id string, r any, o []tasks.CallOption) error {
+			return s.Update(c, id, tasks.Processing, r, append(o, tasks.Force())...)
+		})},
+	{name: "progress is lost", tests: "Progress ProgressWatch", wrap: reports(
+		func(*tasks.Store, ctx, string, any, []tasks.CallOption) error { return nil })},
+	{name: "progress of a lost task", tests: "HandlerTold", wrap: reports(
+		func(s *tasks.Store, c ctx, id string, r any, o []tasks.CallOption) error {
+			return swallow(s.Progress(c, id, r, o...), tasks.ErrLeaseLost)
+		})},
+	{name: "handlers aren't told", tests: "HandlerTold", wrap: func(s *tasks.Store) Store { return secretive{s} }},
+
 	{name: "cache computes always", tests: "CacheOnce CacheKeys CacheExpiry CacheErrors CacheLease", wrap: cacheFault(
 		func(f *faulty, c ctx, t tasks.Type, in any, g computation, o []tasks.CacheOption) (tasks.Cached, error) {
 			_ = f.Store.Invalidate(c, t, in)

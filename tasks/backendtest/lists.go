@@ -28,7 +28,7 @@ func names(list []tasks.Info) string {
 func groups(e *env) {
 	for i, group := range []string{"z é a B b", "y A", "x c"} {
 		if i > 0 {
-			e.clock.add(time.Second)
+			e.clock.Add(time.Second)
 		}
 		for id := range strings.FieldsSeq(group) {
 			e.create(id, tasks.Form, tasks.Pending)
@@ -48,7 +48,7 @@ func listOrder(e *env) {
 	e.Equal(newest, e.ids(tasks.Query{Newest: true}))
 	e.Equal("B a", e.ids(tasks.Query{Limit: 2}))
 	// A change doesn't move a task, and the list has it at once.
-	e.clock.add(time.Minute)
+	e.clock.Add(time.Minute)
 	e.NoError(e.st.Update(e.ctx, "b", tasks.Error, 1, tasks.ErrorText("why")))
 	e.Equal(oldest, e.ids(tasks.Query{}))
 	list, err := e.st.List(e.ctx, tasks.Query{})
@@ -65,7 +65,7 @@ func listFilters(e *env) {
 		for _, s := range statuses {
 			e.create(string("dfg"[i])+string(s[:2]), t, s)
 		}
-		e.clock.add(time.Second)
+		e.clock.Add(time.Second)
 	}
 	for _, test := range []struct {
 		q    tasks.Query
@@ -135,11 +135,11 @@ func cleanupByAge(e *env) {
 	e.NoError(err)
 	e.NoError(e.st.Complete(e.ctx, c, 1))
 	e.create("a", tasks.Form, tasks.Error)
-	e.clock.add(time.Second)
+	e.clock.Add(time.Second)
 	e.create("b", tasks.Form, tasks.Pending)
-	e.clock.add(time.Second)
+	e.clock.Add(time.Second)
 	e.create("c", tasks.Form, tasks.Pending)
-	e.clock.add(time.Hour - time.Second)
+	e.clock.Add(time.Hour - time.Second)
 	// What counts is when a task was created, not when it was changed.
 	e.NoError(e.st.Update(e.ctx, "b", tasks.Processing, nil))
 	for _, step := range []struct {
@@ -185,7 +185,7 @@ func cleanupByStatus(e *env) {
 		for _, s := range statuses {
 			e.create(age+string(s[:2]), tasks.Form, s)
 		}
-		e.clock.add(time.Hour)
+		e.clock.Add(time.Hour)
 	}
 	// The old ones are two hours old now, and the new ones one.
 	e.Equal(0, clean(map[tasks.Status]time.Duration{tasks.Completed: 3 * time.Hour}))

@@ -113,18 +113,18 @@ func cacheInvalidate(e *env) {
 func cacheExpiry(e *env) {
 	e.do(e.st, "a", 1, tasks.TTL(time.Minute))
 	e.do(e.st, "b", 1)
-	e.clock.add(59 * time.Second)
+	e.clock.Add(59 * time.Second)
 	e.has(e.other, "a", "1")
-	e.clock.add(2 * time.Second)
+	e.clock.Add(2 * time.Second)
 	st, err := e.other.CacheStats(e.ctx)
 	e.NoError(err)
 	e.Equal(1, st.Entries, "what has expired isn't counted")
 	raw, computed := e.do(e.other, "a", 2, tasks.TTL(time.Minute))
 	e.True(computed, "the result has expired")
 	e.Equal("2", raw)
-	e.clock.add(59 * time.Second)
+	e.clock.Add(59 * time.Second)
 	e.has(e.st, "a", "2")
-	e.clock.add(1000 * time.Hour)
+	e.clock.Add(1000 * time.Hour)
 	e.has(e.st, "b", "1") // for ever
 }
 
@@ -149,7 +149,7 @@ func cacheErrors(e *env) {
 		e.Equal(tasks.Form, ce.Type)
 	}
 	e.Equal(3, n)
-	e.clock.add(61 * time.Second)
+	e.clock.Add(61 * time.Second)
 	raw, computed := e.do(e.other, "a", "good")
 	e.True(computed, "the error has expired")
 	e.Equal(`"good"`, raw)
@@ -183,7 +183,7 @@ func cacheLease(e *env) {
 		e.NoError(err)
 		e.FailNow("it hasn't computed")
 	}
-	e.clock.add(time.Hour)
+	e.clock.Add(time.Hour)
 	c, err := e.other.Do(e.ctx, tasks.Form, "a", func(context.Context) (any, error) { return "other", nil })
 	close(finish)
 	e.NoError(err)
@@ -195,7 +195,7 @@ func cacheLease(e *env) {
 // cacheLimit: of more results than the limit, those go that are of least use.
 func cacheLimit(e *env) {
 	for i := range 40 {
-		e.clock.add(time.Hour)
+		e.clock.Add(time.Hour)
 		e.do(e.st, i, i)
 	}
 	st, err := e.st.CacheStats(e.ctx)

@@ -118,6 +118,7 @@ func calls(st Store, c tasks.Claimed) []namedCall {
 		{"Extend", func(ctx context.Context) error { c := c; return st.Extend(ctx, &c, time.Hour) }},
 		{"Complete", func(ctx context.Context) error { return st.Complete(ctx, c, 1) }},
 		{"Fail", func(ctx context.Context) error { return st.Fail(ctx, c, errors.New("failed")) }},
+		{"Progress", func(ctx context.Context) error { return st.Progress(ctx, "claimed", 1) }},
 		{"Attempts", func(ctx context.Context) error { _, err := st.Attempts(ctx, "a"); return err }},
 		{"Do", func(ctx context.Context) error { _, err := st.Do(ctx, tasks.Form, "new", compute); return err }},
 		{"DoStored", func(ctx context.Context) error { _, err := st.Do(ctx, tasks.Form, "stored", compute); return err }},
@@ -196,7 +197,7 @@ func cancelled(e *env) {
 		return append(all, stats.CacheSize)
 	}
 	before := look()
-	e.clock.add(time.Second) // so that a change would show
+	e.clock.Add(time.Second) // so that a change would show
 	ctx, cancel := context.WithCancel(e.ctx)
 	cancel()
 	late, cancel := context.WithDeadline(e.ctx, time.Unix(1, 0))
@@ -209,7 +210,7 @@ func cancelled(e *env) {
 	e.has(e.st, "stored", `"stored"`)
 	// The lease is still the same: with Extend it would last for an hour.
 	e.NoError(e.st.Delete(e.ctx, "a"))
-	e.clock.add(time.Minute)
+	e.clock.Add(time.Minute)
 	again, err := e.st.Claim(e.ctx, time.Minute)
 	e.NoError(err)
 	e.Equal("claimed", again.ID)

@@ -1,0 +1,156 @@
+package tasks
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+const (
+	// lockTime is how long a job that deletes goes on before others get their turn at the write lock.
+	// It is exceeded by one row at most: SQLite can't delete half a row.
+	lockTime = 2 * time.Millisecond
+	// partRows is how many rows it deletes at most, because the commit takes its time for each page that has changed.
+	partRows = 100
+	// cleanupPage is how many rows to delete are looked for at once, without the write lock.
+	cleanupPage = 1000
+	// vacuumStep is how many pages are given back between two looks at the time.
+	vacuumStep = 8
+)
+
+// inParts runs a statement with the arguments for 0 to n-1, in jobs of lockTime. After each job,
+// it calls changed for those that have changed a row. It doesn't wait for durability: see settle.
+func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args func(i int) []any, changed func(i int)) error {
+	for next := 0; next < n; {
+		var done []bool
+		if err := b.job(ctx, false, func(c *sqlite3.Conn) error {
+			s, _, err := c.Prepare(sql)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			for start := time.Now(); next+len(done) < n && len(done) < partRows && (len(done) == 0 || time.Since(start) < lockTime); {
+				bind(s, args(next+len(done)))
+				s.Step()
+				if err := s.Reset(); err != nil {
+					return err
+				}
+				done = append(done, c.Changes() > 0)
+			}
+			return nil
+		}); err != nil {
+			return err // the job may still run
+		}
+		for i, ok := range done {
+			if ok {
+				changed(next + i)
+			}
+		}
+		next += len(done)
+	}
+	return nil
+}
+
+// settle returns once all that was changed before is durable: changes are made durable in order.
+func (b *sqliteBackend) settle(ctx context.Context) error {
+	return b.job(ctx, true, func(*sqlite3.Conn) error { return nil })
+}
+
+// oldTask is a task to delete.
+type oldTask struct {
+	rowid, created int64
+	id             string
+}
+
+// Cleanup looks for old tasks without the write lock. One that has changed since, so that it is to be kept, is kept.
+func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses []Status) (deleted int, err error) {
+	before := b.now().Add(-age).Unix()
+	var last *oldTask
+	for more := true; more; {
+		old, err := b.oldTasks(ctx, before, statuses, last)
+		if err != nil {
+			return deleted, err
+		}
+		args := []any{nil, before}
+		sql := "DELETE FROM tasks WHERE rowid=? AND created_at<=?" + in("status", statuses, &args)
+		if err := b.inParts(ctx, sql, len(old), func(i int) []any {
+			args[0] = old[i].rowid
+			return args
+		}, func(i int) {
+			deleted++
+			b.notifier.changed(old[i].id)
+		}); err != nil {
+			return deleted, err
+		}
+		if more = len(old) == cleanupPage; more {
+			last = &old[len(old)-1]
+		}
+	}
+	if deleted == 0 {
+		return 0, nil
+	}
+	if err := b.settle(ctx); err != nil {
+		return deleted, err
+	}
+	return deleted, b.shrink(ctx)
+}
+
+// oldTasks returns the next tasks that were created before a time.
+func (b *sqliteBackend) oldTasks(ctx context.Context, before int64, statuses []Status, last *oldTask) (old []oldTask, err error) {
+	args := []any{before}
+	sql := "SELECT rowid, created_at, id FROM tasks WHERE created_at<=?" + in("status", statuses, &args)
+	if last != nil {
+		sql += " AND (created_at, id) > (?, ?)"
+		args = append(args, last.created, last.id)
+	}
+	args = append(args, cleanupPage)
+	err = b.query(ctx, sql+" ORDER BY created_at, id LIMIT ?", args, func(s *sqlite3.Stmt) error {
+		old = append(old, oldTask{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnText(2)})
+		return nil
+	})
+	return old, err
+}
+
+// shrink gives free pages back to the file system. A database that the Python module has made keeps them for later.
+// It ends when others free pages as fast as it gives them back.
+func (b *sqliteBackend) shrink(ctx context.Context) error {
+	for last := -1; ; {
+		free := 0
+		if err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
+			const incremental = 2
+			if mode, err := queryInt(c, "PRAGMA auto_vacuum"); err != nil || mode != incremental {
+				return err
+			}
+			free, err = vacuum(c)
+			return err
+		}); err != nil {
+			return err
+		}
+		if free == 0 || last >= 0 && free >= last {
+			return nil
+		}
+		last = free
+	}
+}
+
+// vacuum gives pages back for lockTime. It returns how many are left.
+func vacuum(c *sqlite3.Conn) (free int, err error) {
+	s, _, err := c.Prepare("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuumStep) + ")")
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	for start := time.Now(); ; {
+		for s.Step() {
+			// Each step gives one page back.
+		}
+		if err := s.Reset(); err != nil {
+			return 0, err
+		}
+		if free, err = queryInt(c, "PRAGMA freelist_count"); free == 0 || err != nil || time.Since(start) >= lockTime {
+			return free, err
+		}
+	}
+}

@@ -1,0 +1,75 @@
+// Package tasks keeps document-processing tasks, their status and their results in an SQLite table.
+//
+// A service creates a task, reports its progress and its result, and answers its clients' polls:
+//
+//	st, err := tasks.Open(ctx, "tasks.db")
+//	err = st.Create(ctx, id, tasks.Document)
+//	err = st.Update(ctx, id, tasks.Processing, nil)
+//	err = st.Progress(ctx, id, half)
+//	err = st.Update(ctx, id, tasks.Completed, result)
+//	res, err := st.Result(ctx, id)
+//	err = res.Decode(&v)
+//
+// # The table
+//
+// It is that of DocuSnap's Python module, with columns added that have defaults,
+// so that module goes on working on the same file at the same time:
+//
+//	tasks(id TEXT PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL, result TEXT,
+//	      created_at INTEGER NOT NULL, updated_at INTEGER, ...)
+//
+// An id is 1 to 255 bytes of UTF-8 without control characters, compared byte by byte. A result is any JSON in UTF-8,
+// up to 16 MiB (see [MaxResult]), with text outside ASCII unescaped. A task's times are whole seconds since 1970, in UTC,
+// in the years 0 to 9999; those of attempts and leases are in milliseconds.
+// A file that the Python module or an older version has made is brought up to date when it is opened;
+// one of a newer version is refused and left alone. Types and statuses that others have written are returned as they are,
+// and so are results: what isn't JSON is an error of [Result.Decode]. A time that isn't one is an error.
+//
+// # Transitions
+//
+// A task is [Pending], then [Processing], then [Completed] or [Error]. Steps may be skipped, but it only goes forward;
+// [Store.Retry] takes a task from Error back to Pending. Anything else is a [*TransitionError],
+// unless the call has the option [Force]. The check and the change are one statement:
+// of two workers that report the same task, one wins. [Store.Progress] stores a partial result and leaves the status.
+//
+// # Workers
+//
+// [Store.Run] claims tasks, runs their handlers, and completes or fails them. A claim is a lease, of 1 minute by default:
+// a task whose worker is gone is taken back and tried again, after a backoff and up to 5 attempts
+// (see [LeaseTime], [Backoff] and [MaxAttempts]). A task may so be worked on more than once, but only the holder of
+// its lease can report on it. A handler whose task is cancelled, deleted or taken back learns that from its context.
+// [Store.Claim], [Store.Extend], [Store.Complete] and [Store.Fail] are the parts of it.
+//
+// # The cache
+//
+// [Store.Do] returns the stored result of the same input, and computes it once, however many ask for it at the same time,
+// in all processes. Results are kept for ever by default (see [CacheTTL]), up to 100,000 of them and 1 GiB
+// (see [CacheMaxEntries] and [CacheMaxBytes]).
+//
+// # Waiting
+//
+// [Store.Wait] and [Store.Watch] notice a change by the same process at once, and one by another within [ChangePoll], 100 ms.
+//
+// # Cleanup
+//
+// [Store.Cleanup] deletes old tasks, and [Store.RunJanitor] does so daily, those of 7 days by default.
+//
+// # Durability
+//
+// A call that changes something returns once that is durable, so that a power cut can't take it back,
+// or, with the option [Relaxed], as soon as it is made: a power cut may lose it for a bounded time after that,
+// 50 ms and one fsync by default (see package [github.com/docusnap/asyncvfs/vfs]).
+// What is lost at worst is a status or a new task, never the order of changes and never the table:
+// if a change is durable, so are all that were made before it. Calls that come at the same time share transactions and fsyncs.
+// Claims, extended leases, progress and what the cache stores don't wait for durability unless told to;
+// what a power cut takes of them is done again.
+//
+// # Errors
+//
+// An error names the operation and the task, and wraps its cause for [errors.Is] and [errors.As]:
+// [ErrNotFound], [ErrExists], [ErrTransition], [ErrInvalid], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrClosed],
+// the context's error, or that of the backend. After an error nothing has changed, with three exceptions:
+// [ErrOutcomeUnknown]; what [Store.Cleanup] and [Store.InvalidateType] had deleted before they failed;
+// and a change that was made but whose fsync failed, which the text says.
+// A call whose context is done returns at once, whoever holds the write lock; otherwise it waits up to 10 s for the lock.
+package tasks

@@ -1,0 +1,4 @@
+package tasks
+
+// Canonical is for the fuzz test.
+var Canonical = canonical
