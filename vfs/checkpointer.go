@@ -16,6 +16,12 @@ const (
 	// checkpointSlack is how many bytes the WAL may grow by, past the threshold, before commits wait:
 	// the fewer times it is restarted, the fewer commits have to wait for that.
 	checkpointSlack = 8 << 20
+	// checkpointRest is the part of the limit that commits may wait for,
+	// unless so many rounds haven't got there.
+	checkpointRest   = 16
+	checkpointRounds = 3
+	// checkpointBrake slows commits down from the second round on, so that less comes than is brought over.
+	checkpointBrake = 50 * time.Microsecond
 	// readerPatience is how long commits are kept waiting for readers of the WAL to end.
 	// Commits at FULL are among those readers, so it is for more than a sync.
 	readerPatience = 10 * time.Millisecond
@@ -54,6 +60,7 @@ type checkpointer struct {
 	seen    int             // the most frames in the WAL so far; +checklocks:mu
 	limit   int             // frames in the WAL at which commits wait for the rest to be brought over; +checklocks:mu
 	waiting int             // commits that do; +checklocks:mu
+	rounds  int             // passive checkpoints so far, each for what came during the one before; +checklocks:mu
 	goOn    chan struct{}   // closed when they may go on; +checklocks:mu
 	awayTo  time.Time       // +checklocks:mu
 	tally   checkpointTally // +checklocks:mu
@@ -120,7 +127,11 @@ func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize in
 	if c.state == finishing || c.state == passive && pages >= 2*c.limit {
 		c.hold(ctx)
 	}
+	slow := c.state == passive && c.rounds > 0
 	c.mu.Unlock()
+	if slow {
+		time.Sleep(checkpointBrake)
+	}
 	return true
 }
 
@@ -167,7 +178,7 @@ func (c *checkpointer) wakeUp() {
 // end ends the work. It is next due when so many frames are in the WAL.
 // +checklocks:c.mu
 func (c *checkpointer) end(state checkpointState, next int) {
-	c.state, c.next = state, next
+	c.state, c.next, c.rounds = state, next, 0
 	if state == caughtUp && c.waiting > 0 {
 		c.begin(finishing) // nobody else may come to ask for it
 	}
@@ -243,6 +254,8 @@ func (c *checkpointer) work(state checkpointState, limit int) {
 		c.tally.failed++
 		c.awayTo = time.Now().Add(checkpointRetry)
 		c.end(resting, 0)
+	case enough && c.seen-frames > limit/checkpointRest && c.rounds < checkpointRounds:
+		c.rounds++ // much has come meanwhile
 	case enough:
 		c.end(caughtUp, 0)
 	case frames < limit:

@@ -18,6 +18,8 @@ const walHeaderSize = 32
 const (
 	minPageSize = 512
 	maxPageSize = 65536
+	// maxMerged is the greatest that is kept for a write together with the frame's header.
+	maxMerged = 8192
 )
 
 // frameHeaderSize is the size of a frame's header, which is written by itself.
@@ -46,6 +48,12 @@ type walFile struct {
 	syncAsked bool
 	// newHeader is set from the write of the WAL's header until it is durable (H3).
 	newHeader bool
+	// frame holds the header of a frame until its page comes, and then both are one write.
+	// headerAt is where it belongs, and 0 while there is none.
+	frame    []byte
+	headerAt int64
+	// end of what this transaction has written.
+	end int64
 	// size of a page, once known.
 	size int
 	// read is where the WAL was read last. In a checkpoint, what was read there is written next.
@@ -86,7 +94,12 @@ func (w *walFile) Close() error {
 }
 
 // WriteAt writes the header, which restarts the WAL, or a part of a frame.
-func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
+func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
+	defer func() {
+		if err != nil {
+			w.headerAt = 0 // the transaction has failed
+		}
+	}()
 	// H5: after a failed sync no commit gets as far as to be seen by others.
 	if err := w.db.failed(); err != nil {
 		return 0, tag(err)
@@ -119,7 +132,7 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	if off < w.db.walEnd.Load() && !header {
 		w.db.rewritten(off)
 	}
-	n, err := w.File.WriteAt(p, off)
+	n, err = w.write(p, off)
 	// A write that fails may have written something all the same.
 	w.uncounted.n += len(p)
 	w.uncounted.end = max(w.uncounted.end, off+int64(len(p)))
@@ -132,6 +145,40 @@ func (w *walFile) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// write writes the header and the page of a new frame at once: SQLite writes the page right after the header.
+// Where a transaction has changed pages that it had written before, SQLite writes their headers anew, without the page.
+func (w *walFile) write(p []byte, off int64) (int, error) {
+	isNew := off >= w.end
+	w.end = max(w.end, off+int64(len(p)))
+	if w.headerAt != 0 && off == w.headerAt+frameHeaderSize {
+		w.frame = append(w.frame, p...)
+		n, err := w.File.WriteAt(w.frame, w.headerAt)
+		w.headerAt = 0
+		return max(0, n-frameHeaderSize), err
+	}
+	if err := w.flushHeader(); err != nil {
+		return 0, err
+	}
+	if isNew && len(p) == frameHeaderSize && w.pageSize() <= maxMerged &&
+		(off-walHeaderSize)%int64(frameHeaderSize+w.pageSize()) == 0 {
+		w.frame = append(w.frame[:0], p...)
+		w.headerAt = off
+		return len(p), nil
+	}
+	return w.File.WriteAt(p, off)
+}
+
+// flushHeader writes a header whose page doesn't come next:
+// where SQLite pads a commit to a sector, it asks for the sync as soon as that is full.
+func (w *walFile) flushHeader() error {
+	if w.headerAt == 0 {
+		return nil
+	}
+	_, err := w.File.WriteAt(w.frame, w.headerAt)
+	w.headerAt = 0
+	return err
+}
+
 // restart begins a new generation, before its header is written.
 func (w *walFile) restart() error {
 	w.count()
@@ -142,7 +189,7 @@ func (w *walFile) restart() error {
 		}
 	}
 	// What this handle wrote before belongs to a transaction that was rolled back.
-	w.syncAsked = false
+	w.syncAsked, w.end = false, 0
 	return nil
 }
 
@@ -189,6 +236,9 @@ func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
 	if err := w.db.failed(); err != nil {
 		return tag(err)
 	}
+	if err := w.flushHeader(); err != nil {
+		return err
+	}
 	w.db.noteFlags(flags)
 	w.main.off = false // it would not have asked
 	if w.newHeader {
@@ -202,6 +252,7 @@ func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
 
 // count tells the queue of the bytes written.
 func (w *walFile) count() {
+	w.headerAt = 0 // it would be that of a transaction that failed
 	if w.uncounted.n > 0 {
 		w.db.mu.Lock()
 		w.db.wroteWAL(w.uncounted)
@@ -249,6 +300,6 @@ func (w *walFile) settle() {
 // published counts what was written. It returns the sequence that makes the commit durable, and its number.
 func (w *walFile) published() (seq, n uint64) {
 	seq, n = w.db.commits(w.uncounted, w.commitFrame)
-	w.uncounted, w.wrote, w.syncAsked, w.commitFrame = walBytes{}, false, false, false
+	w.uncounted, w.wrote, w.syncAsked, w.commitFrame, w.end = walBytes{}, false, false, false, 0
 	return seq, n
 }

@@ -125,7 +125,8 @@ func (d *Disk) Path(name string) string { return "/" + d.id + "/" + name }
 func find(p string) (*Disk, string, error) {
 	disks.RLock()
 	defer disks.RUnlock()
-	d := disks.byID[strings.TrimPrefix(path.Dir(p), "/")]
+	id, _, _ := strings.Cut(strings.TrimPrefix(path.Dir(p), "/"), "@")
+	d := disks.byID[id]
 	if d == nil {
 		return nil, "", fmt.Errorf("powercut: no disk for %s", p)
 	}

@@ -166,21 +166,17 @@ func (m *Machine) Replay(t *testing.T, p Plan, at int, choice Choice) error {
 // Shrink leaves out steps of a workload as long as it stays in violation, and returns what is left.
 func (m *Machine) Shrink(t *testing.T, v *Violation) *Violation {
 	small := *m
-	steps := v.Plan.steps()
-	for size := (len(steps) + 1) / 2; size > 0; size /= 2 {
-		for from := 0; from < len(steps); {
-			p := v.Plan
-			p.Drop = append(slices.Clone(p.Drop), steps[from:min(from+size, len(steps))]...)
-			slices.Sort(p.Drop)
-			var smaller *Violation
-			if errors.As(small.Run(t, p), &smaller) {
-				v = smaller
-				steps = slices.Delete(steps, from, min(from+size, len(steps)))
-			} else {
-				from += size
-			}
+	before := v.Plan.Drop
+	Shrink(v.Plan.steps(), func(drop []int) bool {
+		p := v.Plan
+		p.Drop = slices.Sorted(slices.Values(slices.Concat(before, drop)))
+		var smaller *Violation
+		if !errors.As(small.Run(t, p), &smaller) {
+			return false
 		}
-	}
+		v = smaller
+		return true
+	})
 	return v
 }
 

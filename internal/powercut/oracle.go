@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -13,7 +12,7 @@ import (
 type oracle struct {
 	h     *history
 	trace []Event
-	syncs []syncTime
+	syncs SyncTimes
 	k     int
 	now   time.Duration
 	// failed is set once a sync has failed: what commits at NORMAL were promised can't be kept then.
@@ -30,23 +29,8 @@ func newOracles(x *run) (all []*oracle) {
 	return all
 }
 
-// syncTime is when a sync of the WAL, or of the directory, was asked for and when it had ended.
-type syncTime struct {
-	dir         bool
-	called, end time.Duration
-}
-
 func newOracle(h *history, trace []Event) *oracle {
-	o := &oracle{h: h, trace: trace}
-	for i := range trace {
-		if e := &trace[i]; e.Kind == DirSyncStart || e.Kind == SyncStart && strings.HasSuffix(e.Name, "-wal") {
-			end := time.Duration(1<<63 - 1)
-			if e.Pair > 0 {
-				end = trace[e.Pair].Time
-			}
-			o.syncs = append(o.syncs, syncTime{e.Kind == DirSyncStart, e.Called, end})
-		}
-	}
+	o := &oracle{h: h, trace: trace, syncs: NewSyncTimes(trace)}
 	slices.SortStableFunc(h.promises, func(a, b promise) int { return cmp.Compare(a.from, b.from) })
 	o.deepest.txn = h.txns[-1]
 	return o
@@ -118,7 +102,7 @@ func (o *oracle) checkWindow(t *txn) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	longest := o.longestSync()
+	longest := o.syncs.Longest(o.now)
 	slices.SortFunc(lost, func(a, b *txn) int { return cmp.Compare(a.depth, b.depth) })
 	var bytes [processes]int // each process counts its own
 	for _, u := range lost {
@@ -135,19 +119,4 @@ func (o *oracle) checkWindow(t *txn) error {
 		}
 	}
 	return nil
-}
-
-// longestSync returns how long a sync took so far, with that of the directory of a new WAL.
-func (o *oracle) longestSync() time.Duration {
-	var longest [2]time.Duration
-	for _, s := range o.syncs {
-		if s.called < o.now {
-			i := 0
-			if s.dir {
-				i = 1
-			}
-			longest[i] = max(longest[i], min(s.end, o.now)-s.called)
-		}
-	}
-	return longest[0] + longest[1]
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/docusnap/asyncvfs/vfs"
 )
 
 // Plan names a workload: everything else comes from its kind and seed.
@@ -104,6 +106,7 @@ type workerPlan struct {
 	level      Level
 	maxDelay   time.Duration
 	maxPending int
+	checkpoint vfs.CheckpointMode
 	steps      []step
 }
 
@@ -175,6 +178,16 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 		p.pause = w.syncTime / 20
 		w.dbSyncTime = []time.Duration{w.syncTime / 10, w.syncTime / 10, 5 * w.syncTime}[r.IntN(3)]
 		p.of[stepCheckpoint] = 0
+	},
+	// Checkpoints in the background while everything goes on: commits wait for some of them, connections come and go.
+	"background": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(6))
+		w.steps = 24
+		w.autockpt = 2 + r.IntN(8)
+		p.size = 2000
+		p.changes = 2
+		p.of[stepReopen] = 2
+		p.of[stepRead] = 3
 	},
 	// The WAL restarts all the time.
 	"restart": func(w *workload, r *rand.Rand, p *weights) {
@@ -342,6 +355,9 @@ func (p Plan) spell() *workload {
 		wp.level = ws.levels[r.IntN(len(ws.levels))]
 		wp.maxDelay = []time.Duration{time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, time.Minute}[r.IntN(4)]
 		wp.maxPending = []int{4 << 10, 16 << 10, 8 << 20}[r.IntN(3)]
+		if r.IntN(4) == 0 {
+			wp.checkpoint = vfs.CheckpointInline
+		}
 		for range w.steps {
 			x := r.IntN(total)
 			kind := stepTxn

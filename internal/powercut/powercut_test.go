@@ -97,7 +97,7 @@ func TestFaults(t *testing.T) {
 			step = 120
 		}
 		for _, name := range faultNames() {
-			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint"} {
+			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint", "background"} {
 				for n := 1 + step*part; ; n += step * parts {
 					p := Plan{Kind: kind, Seed: 1, Fault: fmt.Sprintf("%s@%d", name, n)}
 					x, err := runPlan(t, p, m.Disabled, m.ShmDir)

@@ -92,8 +92,8 @@ func (k *worker) vfsName() string {
 }
 
 func (k *worker) uri(db string) string {
-	return fmt.Sprintf("file:%s?vfs=%s&max_delay=%s&max_pending=%d&psow=%t",
-		k.run.disk.Path(db), k.vfsName(), k.maxDelay, k.maxPending, k.run.w.powersafe)
+	return fmt.Sprintf("file:%s?vfs=%s&max_delay=%s&max_pending=%d&psow=%t&checkpoint=%s",
+		k.run.disk.Path(db), k.vfsName(), k.maxDelay, k.maxPending, k.run.w.powersafe, k.checkpoint)
 }
 
 // open opens the connection. It reports whether it could.

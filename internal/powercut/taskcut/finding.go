@@ -1,0 +1,155 @@
+package taskcut
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/ncruces/go-sqlite3"
+)
+
+// dbName is the name of the database on the disk.
+const dbName = "tasks.db"
+
+// finding is what the database holds when it is opened after a power cut.
+type finding struct {
+	digest uint64 // of all rows; 0 if there are no tables
+	err    error  // it can't be opened or read, or isn't in order
+	rows   *rows  // unless only the digest is asked for
+}
+
+// rows are what the tables hold.
+type rows struct {
+	tasks    map[string]taskRow
+	attempts map[string][]attemptRow // in order
+	cache    map[tasks.CacheKey]cacheRow
+	docs     map[string]string // of the application: a task's status
+}
+
+type taskRow struct {
+	typ, status, result, error, lease string
+	hasResult                         bool
+	created                           int64
+	attempts                          int
+	leaseUntil                        int64
+}
+
+type attemptRow struct {
+	n     int
+	ended bool
+	error string
+}
+
+type cacheRow struct {
+	result string
+	stored bool
+	lease  string
+}
+
+// inspect opens the database on the stock VFS and reads all of it.
+func inspect(img powercut.Image, shmDir string, withRows bool) (f finding) {
+	d := powercut.NewDisk(img, powercut.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+	defer d.Remove()
+	if len(img[dbName]) == 0 && len(img[dbName+"-wal"]) == 0 {
+		return finding{rows: &rows{}}
+	}
+	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + powercut.Stock)
+	if err != nil {
+		return finding{err: err}
+	}
+	defer c.Close()
+	// Without a shared WAL-index it is faster. Nothing is brought over when it closes.
+	_, err = c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
+	if err := errors.Join(err, c.Exec("PRAGMA locking_mode=exclusive")); err != nil {
+		return finding{err: err}
+	}
+	return look(c, withRows)
+}
+
+var digestSeed = maphash.MakeSeed()
+
+// look reads all of the database.
+func look(c *sqlite3.Conn, withRows bool) (f finding) {
+	check := ""
+	if err := each(c, "PRAGMA integrity_check", func(s *sqlite3.Stmt) { check += s.ColumnText(0) }); err != nil {
+		return finding{err: err}
+	}
+	if check != "ok" {
+		return finding{err: fmt.Errorf("integrity_check: %s", check)}
+	}
+	there := map[string]bool{}
+	if err := each(c, "SELECT name FROM sqlite_schema WHERE type='table'", func(s *sqlite3.Stmt) { there[s.ColumnText(0)] = true }); err != nil {
+		return finding{err: err}
+	}
+	f.rows = &rows{}
+	if len(there) == 0 {
+		return f
+	}
+	var h maphash.Hash
+	h.SetSeed(digestSeed)
+	if withRows {
+		f.rows = &rows{map[string]taskRow{}, map[string][]attemptRow{}, map[tasks.CacheKey]cacheRow{}, map[string]string{}}
+	}
+	for _, t := range []struct {
+		name, columns string
+		row           func(*sqlite3.Stmt)
+	}{
+		{"tasks_schema", "version, 0", func(*sqlite3.Stmt) {}},
+		{"tasks", "id, type, status, result, error, lease, created_at, attempts, lease_until, updated_at, run_at", f.rows.task},
+		{"task_attempts", "id, attempt, ended_at, error, started_at", f.rows.attempt},
+		{"task_cache", "type, key, result, lease, created_at, expires_at, used_at, uses, lease_until", f.rows.cached},
+		{"docs", "id, status", func(s *sqlite3.Stmt) { f.rows.docs[s.ColumnText(0)] = s.ColumnText(1) }},
+	} {
+		if !there[t.name] {
+			continue
+		}
+		fmt.Fprint(&h, t.name)
+		f.err = each(c, "SELECT "+t.columns+" FROM "+t.name+" ORDER BY 1, 2", func(s *sqlite3.Stmt) {
+			for i := range s.ColumnCount() {
+				h.WriteByte(byte(s.ColumnType(i)))
+				h.Write(s.ColumnRawText(i))
+				h.WriteByte(0)
+			}
+			if withRows {
+				t.row(s)
+			}
+		})
+		if f.err != nil {
+			return f
+		}
+	}
+	f.digest = h.Sum64() | 1
+	return f
+}
+
+func (r *rows) task(s *sqlite3.Stmt) {
+	r.tasks[s.ColumnText(0)] = taskRow{
+		typ: s.ColumnText(1), status: s.ColumnText(2), result: s.ColumnText(3), error: s.ColumnText(4), lease: s.ColumnText(5),
+		hasResult: s.ColumnType(3) != sqlite3.NULL, created: s.ColumnInt64(6), attempts: s.ColumnInt(7), leaseUntil: s.ColumnInt64(8),
+	}
+}
+
+func (r *rows) attempt(s *sqlite3.Stmt) {
+	id := s.ColumnText(0)
+	r.attempts[id] = append(r.attempts[id], attemptRow{s.ColumnInt(1), s.ColumnType(2) != sqlite3.NULL, s.ColumnText(3)})
+}
+
+func (r *rows) cached(s *sqlite3.Stmt) {
+	r.cache[tasks.CacheKey{Type: tasks.Type(s.ColumnText(0)), Key: s.ColumnText(1)}] =
+		cacheRow{s.ColumnText(2), s.ColumnType(2) != sqlite3.NULL, s.ColumnText(3)}
+}
+
+// each runs a statement and hands over its rows.
+func each(c *sqlite3.Conn, sql string, row func(*sqlite3.Stmt)) error {
+	s, _, err := c.Prepare(sql)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for s.Step() {
+		row(s)
+	}
+	return s.Err()
+}
