@@ -23,15 +23,21 @@ type autoCheckpoint struct {
 	pages int  // PRAGMA wal_autocheckpoint; 0 is never
 }
 
-// takeCheckpoints is called at the end of a commit, before SQLite calls its hook.
-func (f *dbFile) takeCheckpoints() {
+// takeOver is called at the end of the first commit, before SQLite calls its hook.
+func (f *dbFile) takeOver() {
 	f.hooked = true
-	if f.conn == nil || f.knobs.checkpoint == CheckpointInline {
+	if f.conn == nil {
 		return
 	}
-	if main := f.mainDB(); main != nil && !main.auto.taken {
+	main := f.mainDB()
+	if main == nil || main != f && main.hooked {
+		return
+	}
+	main.hooked = true
+	if main.knobs.checkpoint != CheckpointInline {
 		main.takeHook()
 	}
+	main.takeBusy()
 }
 
 // mainDB returns the handle of the connection's main database, or nil if that is on another VFS.
@@ -67,7 +73,12 @@ func (f *dbFile) takeHook() {
 func (f *dbFile) sqliteCheckpoint() int {
 	f.auto.asks = true
 	defer func() { f.auto.asks = false }()
-	s, _, err := f.conn.Prepare("PRAGMA wal_autocheckpoint")
+	return f.askSQLite("PRAGMA wal_autocheckpoint")
+}
+
+// askSQLite returns a setting of the connection's, or 0 if it can't be told. It may be called within a commit.
+func (f *dbFile) askSQLite(pragma string) int {
+	s, _, err := f.conn.Prepare(pragma)
 	if err != nil {
 		return 0
 	}

@@ -62,6 +62,7 @@ type database struct {
 	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
 	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
 	stop     bool                      // tells the syncer to end; +checklocks:mu
+	group    group                     // +checklocks:mu
 	tally    tally                     // +checklocks:mu
 
 	kick chan struct{} // wakes the syncer

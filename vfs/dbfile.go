@@ -28,9 +28,10 @@ type dbFile struct {
 	shm    sqlitevfs.SharedMemory
 	knobs  knobs
 	auto   autoCheckpoint
+	busy   busyTimeout
 	off    bool // PRAGMA synchronous=OFF
 	full   bool // the last commit was at FULL
-	hooked bool // takeCheckpoints was called
+	hooked bool // takeOver was called
 
 	exclusive bool // the connection has the database for itself
 
@@ -67,7 +68,7 @@ func (f *dbFile) Close() error {
 	}
 	f.closed = true
 	f.cleanup.Stop()
-	f.db.writers.committed(f.turn)
+	f.db.writers.committed()
 	return f.lease.end()
 }
 
@@ -210,7 +211,7 @@ func (f *dbFile) startCheckpoint() {
 
 // CommitPhaseTwo ends a commit. In WAL mode it is visible by now and the write lock is released.
 func (f *dbFile) CommitPhaseTwo() error {
-	f.db.writers.committed(f.turn)
+	woken := f.db.writers.committed()
 	err := vfsutil.WrapCommitPhaseTwo(f.File)
 	if err != nil && err != error(sqlite3.NOTFOUND) {
 		return err
@@ -219,11 +220,14 @@ func (f *dbFile) CommitPhaseTwo() error {
 		return err
 	}
 	if !f.hooked {
-		f.takeCheckpoints()
+		f.takeOver()
 	}
 	if err := f.wal.commit(); err != nil {
 		f.settleOthers()
 		return tag(err)
+	}
+	if woken && !f.full {
+		letThrough()
 	}
 	return nil
 }

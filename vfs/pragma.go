@@ -36,10 +36,9 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 			}
 		}
 		return Mode(f.db.mode.Load()).String(), nil
-	case "experimental_pragma_20251114":
-		// https://sqlite.org/forum/forumpost/c4ca8e7f4a887aa4
-		if f.full {
-			f.db.writers.wait(f.context(), f.turn)
+	case "busy_timeout":
+		if result, ok := f.busyPragma(value); ok {
+			return result, nil
 		}
 	case "synchronous":
 		f.noteSynchronous(value)

@@ -19,7 +19,8 @@ type waiter struct {
 	done  bool          // +checklocks:database.mu
 	leads bool          // it may do the sync itself; +checklocks:database.mu
 
-	commit uint64 // number of the commit that waits, or 0; the waiter's own
+	commit uint64      // number of the commit that waits, or 0; the waiter's own
+	timer  *time.Timer // the waiter's own
 }
 
 func newWaiter() *waiter { return &waiter{wake: make(chan struct{}, 1)} }
@@ -69,12 +70,18 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 		return db.result(err)
 	}
 	for !w.done {
-		if w.leads {
+		if w.leads && r.File == syncqueue.WAL {
+			db.gather(w)
+			if w.done {
+				break
+			}
+		}
+		if w.leads && (r.File != syncqueue.WAL || db.complete()) {
 			if job, ok := db.queue.Next(r.File, db.now()); ok {
 				db.do(job, syncDB)
 				continue
 			}
-		} else {
+		} else if !w.leads {
 			db.arm()
 		}
 		db.mu.Unlock()
@@ -159,7 +166,11 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		}
 	}
 	db.tally.took(took)
-	db.answer(db.queue.Done(job.File, err, db.now()))
+	answers := db.queue.Done(job.File, err, db.now())
+	if job.File == syncqueue.WAL {
+		db.group.synced(took, len(answers), db.queue.Waiting(syncqueue.WAL))
+	}
+	db.answer(answers)
 	if failure != nil || db.vfs.onSync != nil {
 		db.unlocked(func() { db.report(event) })
 	}

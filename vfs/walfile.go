@@ -105,9 +105,6 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 		return 0, tag(err)
 	}
 	w.main.checkpointing = false
-	if !w.wrote {
-		w.db.writers.wrote(w.main.turn)
-	}
 	header := off == 0 && len(p) == walHeaderSize
 	if header {
 		if err := w.restart(); err != nil {
@@ -287,7 +284,7 @@ func (w *walFile) commit() error {
 
 // settle ends a commit of which SQLite won't speak any more, as at NORMAL, but without a wait.
 func (w *walFile) settle() {
-	w.db.writers.committed(w.main.turn)
+	w.db.writers.committed()
 	seq, _ := w.published()
 	if !w.main.off {
 		w.db.mu.Lock()

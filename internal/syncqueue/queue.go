@@ -268,6 +268,14 @@ func (q *Queue[W]) Waiters(file File) iter.Seq[W] {
 	}
 }
 
+// Waiting returns how many wait for the sync that comes next for the file.
+func (q *Queue[W]) Waiting(file File) int {
+	if e := q.head(file); e != nil {
+		return len(e.waiters)
+	}
+	return 0
+}
+
 // head returns the file's first request, unless the barrier holds it back (rules 1 and 4).
 func (q *Queue[W]) head(file File) *entry[W] {
 	f := &q.files[file]

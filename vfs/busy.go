@@ -1,0 +1,76 @@
+package vfs
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// A connection that finds the write lock taken asks its busy handler whether to try again.
+// With PRAGMA busy_timeout that is go-sqlite3's, which sleeps for up to 2ms, without a turn: while all sleep, the lock is free.
+// At the first commit of a connection this VFS puts one of its own in that one's place, with the same timeout,
+// which waits in the [writerQueue]. An application that has set a busy handler, or none, keeps it.
+//
+// https://sqlite.org/c3ref/busy_handler.html
+
+// busyTimeout is a connection's setting. It belongs to the handle of its main database.
+type busyTimeout struct {
+	taken bool // our handler is, or was, in place
+	asks  bool // SQLite is asked, and not this VFS
+	ms    int  // PRAGMA busy_timeout
+	since time.Time
+}
+
+// takeBusy puts our busy handler in the place of go-sqlite3's, if that is the one in place.
+func (f *dbFile) takeBusy() {
+	f.busy.asks = true
+	ms := f.askSQLite("PRAGMA busy_timeout")
+	f.busy.asks = false
+	if ms > 0 {
+		f.setBusy(ms)
+	}
+}
+
+// setBusy sets a timeout in milliseconds. 0 is no wait.
+func (f *dbFile) setBusy(ms int) {
+	f.busy.ms = ms
+	if ms == 0 {
+		f.conn.BusyTimeout(0)
+	} else if f.conn.BusyHandler(f.waitBusy) == nil {
+		f.busy.taken = true
+	}
+}
+
+// waitBusy is the busy handler. Which lock is taken, and in which of the connection's databases, can't be told.
+func (f *dbFile) waitBusy(ctx context.Context, count int) bool {
+	if count == 0 {
+		f.busy.since = time.Now()
+	}
+	left := time.Duration(f.busy.ms)*time.Millisecond - time.Since(f.busy.since)
+	if left <= 0 {
+		return false
+	}
+	f.db.writers.wait(ctx, f.turn, min(left, writerPatience))
+	return ctx.Err() == nil
+}
+
+// busyPragma is PRAGMA busy_timeout.
+func (f *dbFile) busyPragma(value string) (string, bool) {
+	main := f
+	if f.conn != nil {
+		main = f.mainDB()
+	}
+	if main == nil || !main.busy.taken || main.busy.asks {
+		return "", false
+	}
+	if value != "" {
+		main.setBusy(leadingInt(value))
+		return strconv.Itoa(main.busy.ms), true
+	}
+	main.busy.asks = true
+	defer func() { main.busy.asks = false }()
+	if ms := main.askSQLite("PRAGMA busy_timeout"); ms > 0 {
+		return strconv.Itoa(ms), true // set through the C API since then
+	}
+	return strconv.Itoa(main.busy.ms), true
+}

@@ -1,0 +1,38 @@
+package vfs_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestGather: those that the last sync answered, and who commit again at once, share the next sync
+// with those that have waited for it; and a commit that comes alone isn't kept waiting for good.
+func TestGather(t *testing.T) {
+	h := newHeldSyncs()
+	path, conns := setup(t, h.recorder, 3, nil, full)
+	shared := 0
+	for range 50 {
+		before := stats(t, path)
+		h.hold.Store(true)
+		first := commits(t, conns[:1])
+		<-h.started
+		others := commits(t, conns[1:])
+		eventually(t, func() bool { return stats(t, path).Commits == before.Commits+3 })
+		h.hold.Store(false)
+		h.release <- nil
+		require.NoError(t, <-first)
+		require.NoError(t, conns[0].Exec("INSERT INTO t VALUES(1)"))
+		require.NoError(t, <-others)
+		require.NoError(t, <-others)
+		s := stats(t, path)
+		require.Equal(t, s.Commits, s.DurableCommits)
+		if s.WALSyncs == before.WALSyncs+2 {
+			shared++ // the first one's, and one for all three
+		}
+	}
+	require.NotZero(t, shared)
+	for range 100 {
+		exec(t, conns[1], "INSERT INTO t VALUES(1)")
+	}
+}
