@@ -70,6 +70,20 @@
 // ([github.com/ncruces/go-sqlite3.Conn.WALAutoCheckpoint]), or whose main database is on another VFS,
 // checkpoints as SQLite does.
 //
+// # Waiting for the write lock
+//
+// PRAGMA busy_timeout, and [github.com/ncruces/go-sqlite3.Conn.BusyTimeout], mean what they mean in SQLite.
+// From its first commit on, a connection that waits with a timeout is woken when another one of this process commits,
+// in the order in which they came, instead of trying again after sleeps. That needs nothing from an application
+// that sets its timeout in the name of the database, or before its first commit, or by PRAGMA. The rest is up to it:
+//
+//   - Begin transactions that will write with BEGIN IMMEDIATE (_txlock=immediate with package driver).
+//     SQLite doesn't let one wait that has begun to read.
+//   - Keep connections open: the first commit of each waits as SQLite does.
+//   - With a busy handler of its own, or a timeout set anew through the Go API, a connection waits as that says.
+//
+// The lock of another process, and that of a transaction that was rolled back, is tried for every 2ms.
+//
 // # PRAGMAs
 //
 // They act on the main database unless a schema is named, as in PRAGMA aux.async_stats.

@@ -26,7 +26,7 @@ var controls = []struct {
 	{rule: rules.H6, kinds: []string{"group", "mixed"}},
 	{rule: rules.GroupWait, kinds: []string{"group"}},
 	{rule: rules.ForeignWrites, kinds: []string{"stock"}},
-	{rule: rules.ClearClosed, kinds: []string{"checkpoint"}},
+	{rule: rules.ClearClosed, kinds: []string{"group"}},
 	{rule: rules.Refresh, kinds: []string{"single", "group", "restart"}, fault: "sync-lost"},
 }
 

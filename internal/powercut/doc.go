@@ -13,7 +13,7 @@
 //
 // # The workloads
 //
-// A [Plan] names a workload by a kind and a seed: up to eight connections at various levels, among them
+// A [Plan] names a workload by a kind and a seed: up to eight connections at various levels, with checkpoints in the background or inline, among them
 // some on the stock VFS, as another process would be, or in a second process on this VFS. They run in lockstep, in a synctest bubble:
 // before each operation of the disk a seed says who goes on, and time passes only as it is let.
 // So a workload is the same each time, syncs take the time that the plan says, and a violation can be replayed.
@@ -37,17 +37,17 @@
 // the states until the first violation; with the rule on, the same workloads have none.
 //
 //	rule            workloads  crash states  first violation
-//	H1                      1            65  I1: integrity_check fails
+//	H1                      1            55  I2: the rows of no prefix
 //	H2                      1            90  I1: integrity_check fails
-//	H3                      1           280  I1: malformed
-//	H4-create               2           819  I2: the rows of no prefix
-//	H4-delete              11          7566  I3: a commit in a rollback mode had returned
-//	H5                      3          2141  I3: a commit at EXTRA had returned
-//	H6                      2           766  I3: a commit at EXTRA had returned
-//	group-wait              2           821  I3: a commit at FULL had returned
-//	foreign-writes          5          3515  I1: integrity_check fails
-//	clear-closed            6          4836  I3: a commit at FULL had returned
-//	refresh                 3           621  I3: async_wait had returned
+//	H3                      3          1790  I1: malformed
+//	H4-create               2           619  I1: integrity_check fails
+//	H4-delete              38         21366  I3: a commit in a rollback mode had returned
+//	H5                      3          1526  I3: a commit had returned
+//	H6                      1           126  I3: a commit had returned
+//	group-wait              2           541  I3: a commit at FULL had returned
+//	foreign-writes         19         13374  I1: malformed
+//	clear-closed            4          1866  I3: a commit at FULL had returned
+//	refresh                 3           596  I3: async_wait had returned
 //
 // # What it doesn't show
 //
