@@ -90,6 +90,7 @@ type Job struct {
 }
 
 // Answer is the result of a request. Where several come at once, urgent ones come first.
+// The slice that they come in is valid until the next call.
 type Answer[W comparable] struct {
 	Waiter W
 	Err    error
@@ -136,6 +137,11 @@ type Queue[W comparable] struct {
 	barrier *barrier
 	window  window
 	counts  Counts
+
+	// Kept, so that a commit allocates nothing.
+	free []*entry[W]
+	ws   []waiting[W]
+	out  []Answer[W]
 }
 
 // New returns an empty queue.
@@ -201,7 +207,8 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 		e.deadline = min(e.deadline, r.Deadline)
 		e.due = min(e.due, e.deadline)
 	} else {
-		e = &entry[W]{gen: q.gen, seq: r.Seq, deadline: r.Deadline, due: r.Deadline}
+		e = q.newEntry()
+		e.gen, e.seq, e.deadline, e.due = q.gen, r.Seq, r.Deadline, r.Deadline
 		f.queue = append(f.queue, e)
 		// Rule 6: nobody syncs, and the last sync is old enough.
 		if f.running == nil && (!f.synced || now-f.lastEnd >= q.cfg.MinInterval) {
@@ -224,6 +231,23 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 		q.clearLiterally(e)
 	}
 	return false, nil
+}
+
+func (q *Queue[W]) newEntry() *entry[W] {
+	n := len(q.free)
+	if n == 0 {
+		return &entry[W]{}
+	}
+	e := q.free[n-1]
+	q.free = q.free[:n-1]
+	return e
+}
+
+// recycle takes back an entry whose waiters are answered.
+func (q *Queue[W]) recycle(e *entry[W]) {
+	clear(e.waiters)
+	e.waiters = e.waiters[:0]
+	q.free = append(q.free, e)
 }
 
 func (e *entry[W]) add(w waiting[W]) {
@@ -309,7 +333,7 @@ func (q *Queue[W]) Next(file File, now Time) (Job, bool) {
 		return Job{}, false
 	}
 	f := &q.files[file]
-	f.queue = f.queue[1:]
+	f.queue = slices.Delete(f.queue, 0, 1)
 	return q.start(file, e), true
 }
 
@@ -332,7 +356,7 @@ func (q *Queue[W]) AnswerEarly(file File) []Answer[W] {
 	if e == nil {
 		return nil
 	}
-	out := answers(e.waiters, nil)
+	out := q.answers(e.waiters, nil)
 	e.waiters = nil
 	return out
 }
@@ -346,6 +370,7 @@ func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
 	}
 	e := f.running
 	f.running = nil
+	defer q.recycle(e)
 	f.lastEnd, f.synced = now, true
 
 	if err != nil {
@@ -354,14 +379,14 @@ func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
 			// H5: the kernel may have dropped the bytes; no later sync can vouch for them.
 			return q.fail(err, e.waiters)
 		}
-		return answers(e.waiters, err)
+		return q.answers(e.waiters, err)
 	}
 
 	seq := f.job.Seq
 	if q.cfg.Disabled.Has(rules.H6) {
 		seq = f.written
 	}
-	return answers(append(e.waiters, q.advance(file, seq, now)...), nil)
+	return q.answers(q.advance(append(q.ws[:0], e.waiters...), file, seq, now), nil)
 }
 
 // Fail fails the queue for good, as a sync that fails does.
@@ -386,7 +411,7 @@ func (q *Queue[W]) fail(err error, ws []waiting[W]) []Answer[W] {
 			f.running.waiters = nil
 		}
 	}
-	return answers(ws, q.failed)
+	return q.answers(ws, q.failed)
 }
 
 // Synced records a sync of the file that was done without a job,
@@ -395,11 +420,11 @@ func (q *Queue[W]) Synced(file File, seq uint64, now Time) []Answer[W] {
 	if q.failed != nil {
 		return nil // H5
 	}
-	return answers(q.advance(file, seq, now), nil)
+	return q.answers(q.advance(q.ws[:0], file, seq, now), nil)
 }
 
-// advance records that the file is durable up to seq, and returns who waited for that.
-func (q *Queue[W]) advance(file File, seq uint64, now Time) (ws []waiting[W]) {
+// advance records that the file is durable up to seq, and appends to ws who waited for that.
+func (q *Queue[W]) advance(ws []waiting[W], file File, seq uint64, now Time) []waiting[W] {
 	f := &q.files[file]
 	f.durable = max(f.durable, seq)
 	if file == WAL {
@@ -407,7 +432,8 @@ func (q *Queue[W]) advance(file File, seq uint64, now Time) (ws []waiting[W]) {
 	}
 	for len(f.queue) > 0 && f.queue[0].seq <= f.durable {
 		ws = append(ws, f.queue[0].waiters...)
-		f.queue = f.queue[1:]
+		q.recycle(f.queue[0])
+		f.queue = slices.Delete(f.queue, 0, 1)
 	}
 	// Waiters of a merged request may ask for less than all of it.
 	for _, e := range f.queue {
@@ -422,8 +448,9 @@ func (q *Queue[W]) advance(file File, seq uint64, now Time) (ws []waiting[W]) {
 	if b := q.barrier; b != nil && file == DB && f.durable >= b.dbTo {
 		// Rule 5: the generation is closed, its requests go.
 		q.barrier = nil
-		ws = append(ws, q.advance(WAL, b.walTo, now)...)
+		ws = q.advance(ws, WAL, b.walTo, now)
 	}
+	q.ws = ws
 	return ws
 }
 
@@ -436,7 +463,7 @@ func (q *Queue[W]) Restart(now Time) []Answer[W] {
 		return nil
 	}
 	if q.files[DB].durable >= b.dbTo {
-		return answers(q.advance(WAL, b.walTo, now), nil)
+		return q.answers(q.advance(q.ws[:0], WAL, b.walTo, now), nil)
 	}
 	if q.barrier != nil {
 		// Two generations closed by one database sync.
@@ -461,7 +488,9 @@ func (q *Queue[W]) clearLiterally(db *entry[W]) {
 }
 
 // answers gives all the same answer, urgent ones first.
-func answers[W comparable](ws []waiting[W], err error) (out []Answer[W]) {
+func (q *Queue[W]) answers(ws []waiting[W], err error) []Answer[W] {
+	clear(q.out)
+	out := q.out[:0]
 	for _, urgent := range [...]bool{true, false} {
 		for _, w := range ws {
 			if w.urgent == urgent {
@@ -469,5 +498,6 @@ func answers[W comparable](ws []waiting[W], err error) (out []Answer[W]) {
 			}
 		}
 	}
+	q.out = out
 	return out
 }
