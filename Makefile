@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients hunt hunt-tasks hunt-kill lint cross cover fuzz bench bench-tasks bench-peers
+.PHONY: help demo test test-wazero test-clients hunt hunt-tasks hunt-kill lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -13,7 +13,7 @@ demo: ## process the Go source tree as tasks, twice, beside one transaction per 
 
 test: ## all tests, with the race detector; then power cuts and kills by the thousand without it
 	go test -race ./...
-	go test -v -run 'TestPowerCuts|TestControls|TestFaults' ./internal/powercut -states 25000
+	go test -v -run 'TestPowerCuts|TestControls|TestFaults|TestSameSeed' ./internal/powercut -states 25000
 	go test -v -run 'TestPowerCuts|TestControls' ./internal/powercut/taskcut -states 10000
 	go test -v -run TestKilledAtRandom ./vfs -kills 200
 
@@ -53,11 +53,38 @@ fuzz: ## fuzz the queue, and the tasks' keys, ids and calls (FUZZTIME=1m each)
 	go test -run '^$$' -fuzz FuzzID -fuzztime $(or $(FUZZTIME),1m) ./tasks
 	go test -run '^$$' -fuzz FuzzStore -fuzztime $(or $(FUZZTIME),1m) ./tasks
 
-bench: ## commits per second beside the stock VFS, in turn (about 3 minutes)
-	go test -run '^$$' -bench Beside ./bench
+bench: ## this VFS beside stock, in short; a report with charts in bench/out (under 5 minutes)
+	bench/run.sh beside.txt 1 . -short -run '^$$' -bench 'Fdatasync|Beside|Memory' -benchtime 1x ./bench
+	bench/run.sh workloads.txt 3 . -short -run '^$$' -bench 'Workloads/kind=insert/rows=1$$/size=100$$/conns=/disk=real/level=(full|normal)/setup=(stock|async)$$' -benchtime 1x ./bench
+	go run ./bench/series -out bench/out/series.csv
+	@$(MAKE) --no-print-directory bench-report
+
+bench-long: ## the same with longer runs, and more workloads, disks and setups (about 40 minutes)
+	bench/run.sh beside.txt 1 . -run '^$$' -bench 'Fdatasync|Beside|Memory' -benchtime 1x -timeout 2h ./bench
+	bench/run.sh workloads.txt 3 . -run '^$$' -bench 'Workloads/kind=insert/rows=1$$/size=100$$/conns=/disk=/level=(full|normal)' -benchtime 1x -timeout 2h ./bench
+	bench/run.sh workloads-8.txt 3 . -short -run '^$$' -bench 'Workloads/kind=/rows=/size=/conns=8$$/disk=real/level=(full|normal)' -benchtime 1x -timeout 2h ./bench
+	go run ./bench/series -out bench/out/series.csv
+	@$(MAKE) --no-print-directory bench-report
+
+bench-drivers: ## beside other SQL drivers, bbolt and pebble, in a module of its own (about 10 minutes)
+	bench/run.sh drivers.txt 1 bench/peers -short -run '^$$' -bench 'Drivers/kind=insert/rows=1$$/size=100$$/conns=/level=(full|normal)' -benchtime 1x -timeout 1h .
+	bench/run.sh drivers-8.txt 1 bench/peers -short -run '^$$' -bench 'Drivers/kind=(update|delete|mixed|read)/rows=1$$/size=100$$/conns=8$$/level=normal' -benchtime 1x -timeout 1h .
+	bench/run.sh drivers-large.txt 1 bench/peers -short -run '^$$' -bench 'Drivers/kind=insert/rows=100$$/size=8192$$/conns=8$$/level=full' -benchtime 1x -timeout 1h .
+	bench/run.sh stores.txt 1 bench/peers -short -run '^$$' -bench 'Fdatasync|Stores' -benchtime 1x -timeout 1h .
+	@$(MAKE) --no-print-directory bench-report
+
+bench-report: ## the report of what is measured already, in bench/out
+	@cd bench/report && go run . -in ../out -out ../out
+
+bench-charts: ## the charts of what is measured already, into bench/charts for the README
+	@cd bench/report && go run . -in ../out -out ../charts -page=false
+
+bench-test: ## vet and test the benchmarks' own modules
+	cd bench/report && go vet ./... && go test ./...
+	cd bench/peers && go vet ./... && go test ./...
 
 bench-tasks: ## package tasks beside one connection and one transaction per call, in Go and in Python (about 2 minutes)
 	go test -run '^$$' -bench 'Tasks|Status' -benchtime 1x ./bench
 
 bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
-	cd bench/peers && go test -run '^$$' -bench . -benchtime 1x .
+	cd bench/peers && go test -run '^$$' -bench Peers -benchtime 1x .

@@ -2,54 +2,121 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"testing"
-	"time"
 
-	"github.com/docusnap/asyncvfs/vfs"
-	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 	"github.com/stretchr/testify/require"
 )
 
-// disk is the real one or a slower one, with the names of the VFSes on it.
-type disk struct{ name, stock, async string }
-
-var (
-	real   = disk{"real", "", "async"}
-	slower = disk{"sync+1ms", "slow", "slow-async"}
-)
-
-func register(b *testing.B) {
-	slow := SlowSync{sqlitevfs.Find(""), time.Millisecond}
-	sqlitevfs.Register("slow", slow)
-	require.NoError(b, vfs.Register("slow-async", slow))
+func timing() Timing {
+	if testing.Short() {
+		return Short
+	}
+	return Long
 }
 
-// BenchmarkInserts measures commits of one row each, side by side.
-// Compare the setups within one run: the disk and the machine differ from run to run.
-func BenchmarkInserts(b *testing.B) {
-	register(b)
-	for _, disk := range []disk{real, slower} {
-		for _, connections := range []int{1, 8, 64} {
-			for _, s := range []Setup{
-				{"stock-full", disk.stock, "full"},
-				{"async-full", disk.async, "full"},
-				{"stock-normal", disk.stock, "normal"},
-				{"async-normal", disk.async, "normal"},
-				{"stock-off", disk.stock, "off"},
-			} {
-				name := fmt.Sprintf("disk=%s/conns=%d/%s", disk.name, connections, s.Name)
-				b.Run(name, func(b *testing.B) {
-					r, err := Inserts(b.Context(), s, b.TempDir(), connections, b.N)
-					require.NoError(b, err)
-					b.ReportMetric(r.PerSecond(), "commits/s")
-					b.ReportMetric(float64(r.Percentile(50).Microseconds()), "p50-µs")
-					b.ReportMetric(float64(r.Percentile(99.9).Microseconds()), "p99.9-µs")
-					if r.Syncs != 0 {
-						b.ReportMetric(float64(r.Syncs)/float64(b.N), "syncs/commit")
-						b.ReportMetric(float64(r.Window.Microseconds()), "window-µs")
+// BenchmarkWorkloads runs each workload on each disk and at each level, the setups one after another.
+// All of them take about an hour: choose with -bench.
+// Repeat it with a loop of the shell, and not with -count, so that setups take turns.
+func BenchmarkWorkloads(b *testing.B) {
+	for _, w := range Workloads() {
+		b.Run(w.String(), func(b *testing.B) {
+			for _, disk := range Disks {
+				for _, level := range []string{"full", "normal", "off"} {
+					for _, name := range []string{"stock", "async", "async-inline"} {
+						s := Setup{name, disk, level}
+						b.Run(s.String(), func(b *testing.B) { benchmarkRun(b, w, s) })
 					}
-				})
+				}
 			}
+		})
+	}
+}
+
+func benchmarkRun(b *testing.B, w Workload, s Setup) {
+	for b.Loop() {
+		r, err := RunNative(b.Context(), w, s, timing(), b.TempDir())
+		require.NoError(b, err)
+		for unit, v := range r.Metrics() {
+			b.ReportMetric(v, unit)
 		}
 	}
+	b.ReportMetric(0, "ns/op") // it would be the length of the run
+}
+
+// BenchmarkFdatasync tells what a sync of 4 KiB costs here.
+func BenchmarkFdatasync(b *testing.B) {
+	for b.Loop() {
+		require.NoError(b, ReportSyncs(b, b.TempDir()))
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// besides are the rows of the goals: each a setup of this VFS and the one that it is compared with.
+func besides() []besideRow {
+	row := func(kind Kind, conns int, disk, level, beside, besideLevel string) besideRow {
+		return besideRow{Workload{kind, 1, 100, conns}, Setup{"async", disk, level}, Setup{beside, disk, besideLevel}}
+	}
+	return []besideRow{
+		row(Insert, 64, "real", "full", "stock", "full"),
+		row(Insert, 64, "sync+1ms", "full", "stock", "full"),
+		row(Insert, 8, "real", "full", "stock", "full"),
+		row(Insert, 1, "real", "full", "stock", "full"),
+		row(Insert, 1, "real", "normal", "stock", "normal"),
+		row(Update, 1, "real", "normal", "stock", "normal"),
+		row(Insert, 1, "real", "normal", "stock", "off"),
+		row(Insert, 64, "real", "normal", "stock", "off"),
+		row(Read, 8, "real", "normal", "stock", "normal"),
+	}
+}
+
+type besideRow struct {
+	Workload
+	async, beside Setup
+}
+
+func (r besideRow) String() string {
+	return fmt.Sprintf("%s/disk=%s/level=%s/beside=%s-%s", r.Workload, r.async.Disk, r.async.Level, r.beside.Name, r.beside.Level)
+}
+
+// BenchmarkBeside runs this VFS and what it is compared with in turn, and reports the ratios of their rates and latencies,
+// of each pair of runs. A machine that is slow for a while is slow for both.
+func BenchmarkBeside(b *testing.B) {
+	for _, row := range besides() {
+		b.Run(row.String(), func(b *testing.B) {
+			for b.Loop() {
+				var sp Spread
+				for i := range pairs() {
+					r, err := row.pair(b, i%2 == 1)
+					require.NoError(b, err)
+					sp.Beside(r[0], r[1])
+				}
+				sp.Report(b)
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// pairs is how many pairs of runs there are.
+func pairs() int {
+	if testing.Short() {
+		return 3
+	}
+	return 5
+}
+
+// pair runs both, each time another one first.
+func (row besideRow) pair(b *testing.B, swap bool) (r [2]Result, err error) {
+	order := []int{0, 1}
+	if swap {
+		slices.Reverse(order)
+	}
+	for _, i := range order {
+		s := []Setup{row.async, row.beside}[i]
+		if r[i], err = RunNative(b.Context(), row.Workload, s, timing(), b.TempDir()); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
 }

@@ -1,115 +1,112 @@
-// Package bench measures commits through the VFS of this project beside go-sqlite3's own.
+// Package bench measures SQLite through the VFS of this project beside go-sqlite3's own.
 //
-//	go test -bench . ./bench
+//	make bench         # what the README says, and a report with charts
+//	go test -run '^$' -bench 'Workloads/kind=update/rows=1/size=100/conns=64/disk=real/level=normal' ./bench
+//
+// Runs are bounded by time, and begin with a warm-up that isn't counted. Those that are compared take turns.
 package bench
 
 import (
-	"context"
 	"fmt"
-	"math"
 	"path/filepath"
-	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
-
-	"github.com/docusnap/asyncvfs/vfs"
-	"github.com/ncruces/go-sqlite3"
+	"strings"
 )
 
-// Setup is a way to run SQLite that is measured.
+// Kind says what the connections of a workload do.
+type Kind string
+
+// Kinds of workloads. Rows are picked at random, of all that there are.
+const (
+	Insert Kind = "insert" // adds rows at the end
+	Update Kind = "update" // changes rows
+	Delete Kind = "delete" // deletes rows, and puts them back with the next commit, so that the table keeps its size
+	Mixed  Kind = "mixed"  // changes rows, and reads one before each commit
+	Read   Kind = "read"   // reads a row
+)
+
+// A Workload is what is done with a database.
+type Workload struct {
+	Kind  Kind
+	Rows  int // that a transaction changes
+	Size  int // of a row's data, in bytes
+	Conns int // connections, each with a goroutine of its own
+}
+
+// String returns the workload as a part of a benchmark's name.
+func (w Workload) String() string {
+	return fmt.Sprintf("kind=%s/rows=%d/size=%d/conns=%d", w.Kind, w.Rows, w.Size, w.Conns)
+}
+
+// Workloads returns all that are measured.
+func Workloads() (all []Workload) {
+	for _, kind := range []Kind{Insert, Update, Delete, Mixed, Read} {
+		for _, rows := range []int{1, 100} {
+			if kind == Read && rows > 1 {
+				continue
+			}
+			for _, size := range []int{100, 8192} {
+				for _, conns := range []int{1, 8, 64, 256} {
+					all = append(all, Workload{kind, rows, size, conns})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// filled returns how many rows there are before it starts:
+// more than the page cache holds, and as many as can be deleted at a time.
+func (w Workload) filled() int {
+	switch {
+	case w.Kind == Insert:
+		return 0
+	case w.Kind == Delete:
+		return max(w.base(), 2*w.Conns*w.Rows)
+	default:
+		return w.base()
+	}
+}
+
+// base is less where rows are large.
+func (w Workload) base() int { return min(tableRows, tableRows*1000/w.Size) }
+
+// tableRows is how many rows there are before a workload that doesn't insert. Tests have fewer.
+var tableRows = 50_000
+
+// A Setup is a way to run SQLite that is measured.
 type Setup struct {
-	Name  string // as in the report
-	VFS   string // empty is go-sqlite3's own
+	Name  string // stock, async, or async-inline: async with the checkpoints in the commits
+	Disk  string // one of [Disks]
 	Level string // of PRAGMA synchronous
 }
 
-// Result is what a run of commits came to.
-type Result struct {
-	latencies []time.Duration // sorted
-	Elapsed   time.Duration
-	Syncs     uint64        // 0 if not known
-	Window    time.Duration // the longest that a commit was acknowledged and not durable; 0 if not known
+// String returns the setup as a part of a benchmark's name.
+func (s Setup) String() string {
+	return fmt.Sprintf("disk=%s/level=%s/setup=%s", s.Disk, s.Level, s.Name)
 }
 
-// PerSecond returns the commits per second.
-func (r Result) PerSecond() float64 {
-	return float64(len(r.latencies)) / r.Elapsed.Seconds()
+// DSN returns the name of the database in a folder.
+func (s Setup) DSN(dir string) string { return s.dsn(dir, s.vfs()) }
+
+func (s Setup) dsn(dir, vfs string) string {
+	var params []string
+	switch s.Name {
+	case "async":
+		params = append(params, "checkpoint=background")
+	case "async-inline":
+		params = append(params, "checkpoint=inline")
+	}
+	if vfs != "" {
+		params = append(params, "vfs="+vfs)
+	}
+	params = append(params, "_pragma=busy_timeout(600000)", "_pragma=journal_mode(wal)", "_pragma=synchronous("+s.Level+")")
+	return "file:" + filepath.ToSlash(DatabasePath(dir)) + "?" + strings.Join(params, "&")
 }
 
-// Percentile returns the latency of a commit that p percent don't exceed.
-func (r Result) Percentile(p float64) time.Duration {
-	i := int(math.Ceil(float64(len(r.latencies))*p/100)) - 1
-	return r.latencies[max(i, 0)]
-}
+func (s Setup) async() bool { return s.Name != "stock" }
 
-// DSN returns the name of a database for a setup.
-func (s Setup) DSN(dir string) string {
-	dsn := "file:" + filepath.ToSlash(filepath.Join(dir, "bench.db")) +
-		"?_pragma=busy_timeout(600000)&_pragma=journal_mode(wal)&_pragma=synchronous(" + s.Level + ")"
-	if s.VFS != "" {
-		dsn += "&vfs=" + s.VFS
-	}
-	return dsn
-}
+// DatabasePath returns the path of the database in a folder.
+func DatabasePath(dir string) string { return filepath.Join(dir, "bench.db") }
 
-// Inserts makes n commits of one row of 100 bytes each from so many connections.
-func Inserts(ctx context.Context, s Setup, dir string, connections, n int) (Result, error) {
-	stmts := make([]*sqlite3.Stmt, connections)
-	for i := range stmts {
-		c, err := sqlite3.OpenContext(ctx, s.DSN(dir))
-		if err != nil {
-			return Result{}, err
-		}
-		defer c.Close()
-		if err := c.Exec("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, data BLOB)"); err != nil {
-			return Result{}, err
-		}
-		if stmts[i], _, err = c.Prepare("INSERT INTO t(data) VALUES(zeroblob(100))"); err != nil {
-			return Result{}, err
-		}
-		defer stmts[i].Close()
-	}
-
-	var (
-		wg    sync.WaitGroup
-		left  atomic.Int64
-		ready = make(chan struct{})
-		each  = make([][]time.Duration, connections)
-		errs  = make([]error, connections)
-	)
-	left.Store(int64(n))
-	for i, stmt := range stmts {
-		wg.Go(func() {
-			each[i] = make([]time.Duration, 0, n/connections*2+1)
-			<-ready
-			for left.Add(-1) >= 0 {
-				start := time.Now()
-				if err := stmt.Exec(); err != nil {
-					errs[i] = fmt.Errorf("connection %d: %w", i, err)
-					return
-				}
-				each[i] = append(each[i], time.Since(start))
-			}
-		})
-	}
-	start := time.Now()
-	close(ready)
-	wg.Wait()
-	r := Result{Elapsed: time.Since(start)}
-	for i := range each {
-		if errs[i] != nil {
-			return Result{}, errs[i]
-		}
-		r.latencies = append(r.latencies, each[i]...)
-	}
-	slices.Sort(r.latencies)
-	if s.VFS != "" {
-		stats, err := vfs.Stats(filepath.Join(dir, "bench.db"))
-		if err == nil {
-			r.Syncs = stats.Syncs
-			r.Window = time.Duration(stats.MaxWindowMicros) * time.Microsecond
-		}
-	}
-	return r, nil
-}
+// levels are those of PRAGMA synchronous, by the number that it returns.
+var levels = []string{"off", "normal", "full", "extra"}

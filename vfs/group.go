@@ -11,8 +11,8 @@ import (
 // they wait for that one and for one more. So the leader lets them come first, as long as that costs less than it gains:
 // while they come, no longer than half a sync takes, and not at all after it has been in vain.
 const (
-	gatherSpin   = 100 * time.Microsecond // for so long the leader lets others through, and only then sleeps
-	gatherTurns  = 1000                   // times that it lets them through, at most
+	gatherTurns  = 200                    // times that other goroutines are let through while nobody comes
+	gatherNap    = 100 * time.Microsecond // not worth it to sleep for less
 	gatherMost   = 5 * time.Millisecond   // however slow the disk is
 	gatherPauses = 64                     // syncs without gathering after some that were in vain, at most
 )
@@ -61,21 +61,17 @@ func (db *database) gather(w *waiter) {
 	g.gathering = true
 	before := db.queue.Waiting(syncqueue.WAL)
 	seen, start := before, db.now()
-	for turn := 0; !db.gathered(w); turn++ {
-		waited := db.now() - start
-		if waited > min(g.took/2, gatherMost) {
-			break
-		}
-		if waited < gatherSpin && turn < gatherTurns {
-			db.unlocked(runtime.Gosched)
-			continue
-		}
+	for turns := 0; !db.gathered(w) && db.now()-start < min(g.took/2, gatherMost); {
 		nap := g.took / 8
-		db.unlocked(func() { w.sleep(nap) })
-		if n := db.queue.Waiting(syncqueue.WAL); n == seen {
+		if turns++; turns < gatherTurns {
+			db.unlocked(runtime.Gosched)
+		} else if nap > gatherNap {
+			db.unlocked(func() { w.sleep(nap) })
+		}
+		if n := db.queue.Waiting(syncqueue.WAL); n != seen {
+			seen, turns = n, 0
+		} else if turns >= gatherTurns {
 			break // nobody comes
-		} else {
-			seen = n
 		}
 	}
 	g.gathering = false
