@@ -16,6 +16,9 @@ const (
 	// checkpointSlack is how many bytes the WAL may grow by, past the threshold, before commits wait:
 	// the fewer times it is restarted, the fewer commits have to wait for that.
 	checkpointSlack = 8 << 20
+	// checkpointShare is the part of the time that commits may wait for checkpoints before the WAL is let grow
+	// beyond the threshold.
+	checkpointShare = 64
 	// checkpointRest is the part of the limit that commits may wait for,
 	// unless so many rounds haven't got there.
 	checkpointRest   = 16
@@ -59,11 +62,15 @@ type checkpointer struct {
 	next    int             // frames in the WAL at which to run again; +checklocks:mu
 	seen    int             // the most frames in the WAL so far; +checklocks:mu
 	limit   int             // frames in the WAL at which commits wait for the rest to be brought over; +checklocks:mu
+	eager   bool            // they wait although the limit isn't reached; +checklocks:mu
 	waiting int             // commits that do; +checklocks:mu
 	rounds  int             // passive checkpoints so far, each for what came during the one before; +checklocks:mu
 	goOn    chan struct{}   // closed when they may go on; +checklocks:mu
 	awayTo  time.Time       // +checklocks:mu
-	tally   checkpointTally // +checklocks:mu
+
+	ended time.Time       // the last time that commits waited, or that there was nothing left to bring over; +checklocks:mu
+	held  time.Duration   // how long commits wait, lately; +checklocks:mu
+	tally checkpointTally // +checklocks:mu
 
 	generation uint64 // of the WAL that next and seen are about; +checklocks:mu
 
@@ -95,7 +102,7 @@ type checkpointTally struct {
 }
 
 func newCheckpointer(db *database) *checkpointer {
-	return &checkpointer{db: db, wake: make(chan struct{}, 1)}
+	return &checkpointer{db: db, wake: make(chan struct{}, 1), held: time.Millisecond}
 }
 
 // filled is called after a commit that has left so many frames in the WAL, which is at least threshold.
@@ -118,6 +125,8 @@ func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize in
 	switch c.state {
 	case resting:
 		if pages >= c.next {
+			// Where commits are slow, they can wait for each checkpoint.
+			c.eager = time.Since(c.ended) > checkpointShare*c.held
 			c.begin(passive)
 		}
 	case caughtUp:
@@ -194,7 +203,7 @@ func (c *checkpointer) run(stopped chan<- struct{}) {
 	defer idle.Stop()
 	for timeout := false; ; {
 		c.mu.Lock()
-		state, limit := c.state, c.limit
+		state, limit, eager := c.state, c.limit, c.eager
 		working := state == passive || state == finishing
 		if c.stop || timeout && !working {
 			c.mu.Unlock()
@@ -202,7 +211,7 @@ func (c *checkpointer) run(stopped chan<- struct{}) {
 		}
 		c.mu.Unlock()
 		if working {
-			c.work(state, limit)
+			c.work(state, limit, eager)
 			continue
 		}
 		idle.Reset(checkpointIdle)
@@ -224,7 +233,7 @@ func (c *checkpointer) run(stopped chan<- struct{}) {
 }
 
 // work does one step.
-func (c *checkpointer) work(state checkpointState, limit int) {
+func (c *checkpointer) work(state checkpointState, limit int, eager bool) {
 	start := time.Now()
 	mode := sqlite3.CHECKPOINT_PASSIVE
 	if state == finishing {
@@ -237,7 +246,7 @@ func (c *checkpointer) work(state checkpointState, limit int) {
 	// A reader that holds up two checkpoints in a row may go on for long: no commit waits for that.
 	held := left > 0 && frames-left == c.reached
 	c.reached = frames - left
-	enough := state == passive && err == nil && frames >= max(limit, c.retry) && left <= limit && !held
+	enough := state == passive && err == nil && (eager || frames >= limit) && frames >= c.retry && left <= limit && !held
 	if enough {
 		// So that little is left to be synced when commits wait.
 		err = c.file.syncDB(false)
@@ -248,6 +257,9 @@ func (c *checkpointer) work(state checkpointState, limit int) {
 	defer c.mu.Unlock()
 	c.tally.took += took
 	c.tally.longest = max(c.tally.longest, took)
+	if err == nil && left == 0 {
+		c.ended = time.Now()
+	}
 	switch {
 	case err != nil && !errors.Is(err, sqlite3.BUSY):
 		// Commits do it themselves for a while, as SQLite does.
@@ -264,6 +276,9 @@ func (c *checkpointer) work(state checkpointState, limit int) {
 		// It is done, or readers keep it from being done.
 		if state == finishing && err != nil {
 			c.retry = frames + limit
+		}
+		if state == finishing && err == nil {
+			c.held += (took - c.held) / 4
 		}
 		c.end(resting, frames+limit/4)
 	}
