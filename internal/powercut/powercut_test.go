@@ -98,6 +98,10 @@ func TestFaults(t *testing.T) {
 		}
 		for _, name := range faultNames() {
 			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint", "background"} {
+				step := step
+				if kind == "background" {
+					step *= 5 // it does most of what the others do
+				}
 				for n := 1 + step*part; ; n += step * parts {
 					p := Plan{Kind: kind, Seed: 1, Fault: fmt.Sprintf("%s@%d", name, n)}
 					x, err := runPlan(t, p, m.Disabled, m.ShmDir)
