@@ -19,18 +19,14 @@ import (
 // autoCheckpoint is a connection's setting. It belongs to the handle of its main database.
 type autoCheckpoint struct {
 	taken bool // what SQLite was told to do is known
-	asks  bool // SQLite is asked, and not this VFS
 	pages int  // PRAGMA wal_autocheckpoint; 0 is never
 }
 
 // takeOver is called at the end of the first commit, before SQLite calls its hook.
 func (f *dbFile) takeOver() {
 	f.hooked = true
-	if f.conn == nil {
-		return
-	}
 	main := f.mainDB()
-	if main == nil || main != f && main.hooked {
+	if main == nil || main.conn == nil || main != f && main.hooked {
 		return
 	}
 	main.hooked = true
@@ -41,8 +37,11 @@ func (f *dbFile) takeOver() {
 }
 
 // mainDB returns the handle of the connection's main database, or nil if that is on another VFS.
-// SQLite asks only that one for PRAGMA wal_autocheckpoint.
+// SQLite asks only that one for the PRAGMAs of a connection.
 func (f *dbFile) mainDB() *dbFile {
+	if f.conn == nil {
+		return f
+	}
 	main, _ := fileOf(f.conn, "main")
 	return main
 }
@@ -62,22 +61,16 @@ func (f *dbFile) takeHook() {
 	f.auto.taken = true
 	if f.knobs.checkpoint == CheckpointOff {
 		f.auto.pages = 0
-	} else if f.auto.pages = f.sqliteCheckpoint(); f.auto.pages == 0 {
+	} else if f.auto.pages = f.askSQLite("PRAGMA wal_autocheckpoint"); f.auto.pages == 0 {
 		return // turned off, or a hook of the application's
 	}
 	f.setHook()
 }
 
-// sqliteCheckpoint returns the number of pages that SQLite's own hook checkpoints at,
-// or 0 if it isn't in place.
-func (f *dbFile) sqliteCheckpoint() int {
-	f.auto.asks = true
-	defer func() { f.auto.asks = false }()
-	return f.askSQLite("PRAGMA wal_autocheckpoint")
-}
-
 // askSQLite returns a setting of the connection's, or 0 if it can't be told. It may be called within a commit.
 func (f *dbFile) askSQLite(pragma string) int {
+	f.asking = true
+	defer func() { f.asking = false }()
 	s, _, err := f.conn.Prepare(pragma)
 	if err != nil {
 		return 0
@@ -100,11 +93,8 @@ func (f *dbFile) setHook() {
 
 // autoPragma is PRAGMA wal_autocheckpoint.
 func (f *dbFile) autoPragma(value string) (string, bool) {
-	main := f
-	if f.conn != nil {
-		main = f.mainDB()
-	}
-	if main == nil || !main.auto.taken || main.auto.asks {
+	main := f.mainDB()
+	if main == nil || !main.auto.taken || main.asking {
 		return "", false
 	}
 	if value != "" {

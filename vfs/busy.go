@@ -16,17 +16,13 @@ import (
 // busyTimeout is a connection's setting. It belongs to the handle of its main database.
 type busyTimeout struct {
 	taken bool // our handler is, or was, in place
-	asks  bool // SQLite is asked, and not this VFS
 	ms    int  // PRAGMA busy_timeout
 	since time.Time
 }
 
 // takeBusy puts our busy handler in the place of go-sqlite3's, if that is the one in place.
 func (f *dbFile) takeBusy() {
-	f.busy.asks = true
-	ms := f.askSQLite("PRAGMA busy_timeout")
-	f.busy.asks = false
-	if ms > 0 {
+	if ms := f.askSQLite("PRAGMA busy_timeout"); ms > 0 {
 		f.setBusy(ms)
 	}
 }
@@ -56,19 +52,14 @@ func (f *dbFile) waitBusy(ctx context.Context, count int) bool {
 
 // busyPragma is PRAGMA busy_timeout.
 func (f *dbFile) busyPragma(value string) (string, bool) {
-	main := f
-	if f.conn != nil {
-		main = f.mainDB()
-	}
-	if main == nil || !main.busy.taken || main.busy.asks {
+	main := f.mainDB()
+	if main == nil || !main.busy.taken || main.asking {
 		return "", false
 	}
 	if value != "" {
 		main.setBusy(leadingInt(value))
 		return strconv.Itoa(main.busy.ms), true
 	}
-	main.busy.asks = true
-	defer func() { main.busy.asks = false }()
 	if ms := main.askSQLite("PRAGMA busy_timeout"); ms > 0 {
 		return strconv.Itoa(ms), true // set through the C API since then
 	}

@@ -32,6 +32,7 @@ type dbFile struct {
 	off    bool // PRAGMA synchronous=OFF
 	full   bool // the last commit was at FULL
 	hooked bool // takeOver was called
+	asking bool // a PRAGMA is for SQLite, and not for this VFS
 
 	exclusive bool // the connection has the database for itself
 
@@ -247,12 +248,7 @@ func (f *dbFile) settleOthers() {
 		if schema == "" {
 			return
 		}
-		pointer, err := f.conn.FileControl(schema, sqlite3.FCNTL_FILE_POINTER)
-		if err != nil {
-			continue
-		}
-		file, _ := pointer.(sqlitevfs.File)
-		if other, ok := mainFile(file); ok && other != f && other.wal != nil && other.wal.wrote {
+		if other, ok := fileOf(f.conn, schema); ok && other != f && other.wal != nil && other.wal.wrote {
 			other.wal.settle()
 		}
 	}

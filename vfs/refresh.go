@@ -211,12 +211,7 @@ func (db *database) refreshWAL(ctx context.Context) error {
 	if c.TxnState("main") != sqlite3.TXN_WRITE {
 		return nil // read-only: it can't do better than a sync
 	}
-	pointer, err := c.FileControl("main", sqlite3.FCNTL_FILE_POINTER)
-	if err != nil {
-		return err
-	}
-	file, _ := pointer.(sqlitevfs.File)
-	if f, ok := mainFile(file); ok && f.wal != nil {
+	if f, ok := fileOf(c, "main"); ok && f.wal != nil {
 		size, err := f.wal.Size()
 		if err != nil {
 			return err

@@ -91,7 +91,7 @@ func (m *Machine) check(x *run) error {
 		return violation(-1, None, "", errors.New(x.violations[0]))
 	}
 	r := rand.New(rand.NewPCG(x.w.plan.Seed, 5))
-	points := m.points(len(x.trace), r)
+	points := PointsOf(len(x.trace), m.Depth.Points, r)
 	crash := NewCrash(x.image, x.cfg, x.trace)
 	oracles := newOracles(x)
 	for k := 0; k <= len(x.trace); k++ {
@@ -120,13 +120,13 @@ func (m *Machine) check(x *run) error {
 	return nil
 }
 
-// points returns after which events the power is cut, or nil for after every one.
-func (m *Machine) points(events int, r *rand.Rand) map[int]bool {
-	if m.Depth.Points == 0 || events <= m.Depth.Points {
+// PointsOf returns n of the events after which the power may be cut, or nil for all of them.
+func PointsOf(events, n int, r *rand.Rand) map[int]bool {
+	if n == 0 || events <= n {
 		return nil
 	}
 	points := map[int]bool{}
-	for range m.Depth.Points {
+	for range n {
 		points[r.IntN(events+1)] = true
 	}
 	return points

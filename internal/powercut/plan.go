@@ -37,10 +37,13 @@ func (p Plan) String() string {
 }
 
 // ParsePlan is the inverse of [Plan.String].
-func ParsePlan(s string) (p Plan, err error) {
+func ParsePlan(s string) (Plan, error) { return ParsePlanOf(Kinds(), s) }
+
+// ParsePlanOf is ParsePlan for other kinds of workloads.
+func ParsePlanOf(kinds []string, s string) (p Plan, err error) {
 	parts := strings.Split(s, "/")
-	if len(parts) < 2 || kinds[parts[0]] == nil {
-		return p, fmt.Errorf("powercut: plan %q: want kind/seed, with a kind of %v", s, Kinds())
+	if len(parts) < 2 || !slices.Contains(kinds, parts[0]) {
+		return p, fmt.Errorf("powercut: plan %q: want kind/seed, with a kind of %v", s, kinds)
 	}
 	p.Kind = parts[0]
 	if p.Seed, err = strconv.ParseUint(parts[1], 10, 64); err != nil {

@@ -96,21 +96,6 @@ type Answer[W comparable] struct {
 	Err    error
 }
 
-type waiting[W comparable] struct {
-	waiter W
-	seq    uint64
-	urgent bool
-}
-
-// entry is one or more requests that merged.
-type entry[W comparable] struct {
-	waiters  []waiting[W]
-	gen      uint64
-	seq      uint64
-	deadline Time // when the sync must start at the latest
-	due      Time // when it shall start, which is no later
-}
-
 type fileState[W comparable] struct {
 	queue   []*entry[W] // ordered by generation, one entry for each
 	running *entry[W]
@@ -233,30 +218,6 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 	return false, nil
 }
 
-func (q *Queue[W]) newEntry() *entry[W] {
-	n := len(q.free)
-	if n == 0 {
-		return &entry[W]{}
-	}
-	e := q.free[n-1]
-	q.free = q.free[:n-1]
-	return e
-}
-
-// recycle takes back an entry whose waiters are answered.
-func (q *Queue[W]) recycle(e *entry[W]) {
-	clear(e.waiters)
-	e.waiters = e.waiters[:0]
-	q.free = append(q.free, e)
-}
-
-func (e *entry[W]) add(w waiting[W]) {
-	var nobody W
-	if w.waiter != nobody {
-		e.waiters = append(e.waiters, w)
-	}
-}
-
 // Cancel removes a waiter, which won't be answered. The request itself stays.
 func (q *Queue[W]) Cancel(waiter W) {
 	for i := range q.files {
@@ -268,10 +229,6 @@ func (q *Queue[W]) Cancel(waiter W) {
 			f.running.remove(waiter)
 		}
 	}
-}
-
-func (e *entry[W]) remove(waiter W) {
-	e.waiters = slices.DeleteFunc(e.waiters, func(w waiting[W]) bool { return w.waiter == waiter })
 }
 
 // Waiters returns the waiters of the sync that comes next for the file, urgent ones first.
@@ -485,19 +442,4 @@ func (q *Queue[W]) clearLiterally(db *entry[W]) {
 	}
 	f.queue = nil
 	f.durable = f.written
-}
-
-// answers gives all the same answer, urgent ones first.
-func (q *Queue[W]) answers(ws []waiting[W], err error) []Answer[W] {
-	clear(q.out)
-	out := q.out[:0]
-	for _, urgent := range [...]bool{true, false} {
-		for _, w := range ws {
-			if w.urgent == urgent {
-				out = append(out, Answer[W]{w.waiter, err})
-			}
-		}
-	}
-	q.out = out
-	return out
 }

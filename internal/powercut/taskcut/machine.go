@@ -115,7 +115,7 @@ func (m *Machine) check(x *run) error {
 		return err
 	}
 	r := rand.New(rand.NewPCG(x.w.plan.Seed, 5))
-	points := m.points(len(x.trace), r)
+	points := powercut.PointsOf(len(x.trace), m.Depth.Points, r)
 	seen := map[uint64]finding{}
 	for k := 0; k <= len(x.trace); k++ {
 		if points != nil && !points[k] {
@@ -134,18 +134,6 @@ func (m *Machine) check(x *run) error {
 		}
 	}
 	return nil
-}
-
-// points returns after which events the power is cut, or nil for after every one.
-func (m *Machine) points(events int, r *rand.Rand) map[int]bool {
-	if m.Depth.Points == 0 || events <= m.Depth.Points {
-		return nil
-	}
-	points := map[int]bool{}
-	for range m.Depth.Points {
-		points[r.IntN(events+1)] = true
-	}
-	return points
 }
 
 // state checks a crash state.

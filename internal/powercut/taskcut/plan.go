@@ -1,67 +1,23 @@
 package taskcut
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
 )
 
 // Plan names a workload: everything else comes from its kind and seed.
-type Plan struct {
-	Kind  string
-	Seed  uint64
-	Fault string // to inject, as "kind@n"
-	Drop  []int  // numbers of steps that are left out, to make a failing workload smaller
-}
+type Plan powercut.Plan
 
 // String returns the plan as [ParsePlan] reads it.
-func (p Plan) String() string {
-	s := fmt.Sprintf("%s/%d", p.Kind, p.Seed)
-	if p.Fault != "" {
-		s += "/" + p.Fault
-	}
-	if len(p.Drop) > 0 {
-		s += "/drop"
-		for _, n := range p.Drop {
-			s += fmt.Sprintf(".%d", n)
-		}
-	}
-	return s
-}
+func (p Plan) String() string { return powercut.Plan(p).String() }
 
 // ParsePlan is the inverse of [Plan.String].
-func ParsePlan(s string) (p Plan, err error) {
-	parts := strings.Split(s, "/")
-	if len(parts) < 2 || kinds[parts[0]] == nil {
-		return p, fmt.Errorf("plan %q: want kind/seed, with a kind of %v", s, Kinds())
-	}
-	p.Kind = parts[0]
-	if p.Seed, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
-		return p, fmt.Errorf("plan %q: %w", s, err)
-	}
-	for _, part := range parts[2:] {
-		drop, ok := strings.CutPrefix(part, "drop.")
-		if !ok {
-			p.Fault = part
-			if _, err := powercut.NewInjector(part); err != nil {
-				return p, fmt.Errorf("plan %q: %w", s, err)
-			}
-			continue
-		}
-		for _, n := range strings.Split(drop, ".") {
-			i, err := strconv.Atoi(n)
-			if err != nil {
-				return p, fmt.Errorf("plan %q: %w", s, err)
-			}
-			p.Drop = append(p.Drop, i)
-		}
-	}
-	return p, nil
+func ParsePlan(s string) (Plan, error) {
+	p, err := powercut.ParsePlanOf(Kinds(), s)
+	return Plan(p), err
 }
 
 // stepKind is what a caller does in a step.
