@@ -104,6 +104,21 @@ func TestCheckpointerIsNotSeen(t *testing.T) {
 	}
 }
 
+// TestCheckpointOfAll: PRAGMA wal_checkpoint without a schema means all databases, and none of them is busy.
+func TestCheckpointOfAll(t *testing.T) {
+	dir := t.TempDir()
+	aux := filepath.Join(dir, "aux.db")
+	c := open(t, filepath.Join(dir, "main.db"), "async", wal, normal, often, impatient)
+	exec(t, c, "ATTACH '"+dsn(aux, "async")+"' AS aux; PRAGMA aux.journal_mode=wal; PRAGMA aux.synchronous=normal")
+	exec(t, c, "CREATE TABLE t(x); CREATE TABLE aux.u(x)")
+	for i := range 100 {
+		fill(t, c, "aux.u", 7+i%30)
+		require.Equal(t, "0", query(t, c, "PRAGMA wal_checkpoint(TRUNCATE)"), "busy")
+		exec(t, c, "DELETE FROM aux.u")
+	}
+	require.NotZero(t, stats(t, aux).Checkpoints)
+}
+
 // TestLastCloseEndsCheckpointer checkpoints and deletes the WAL, and returns after that,
 // whatever the checkpointer is at.
 func TestLastCloseEndsCheckpointer(t *testing.T) {

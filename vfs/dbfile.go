@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"iter"
 	"runtime"
 	"strconv"
 	"strings"
@@ -240,16 +241,28 @@ func (f *dbFile) CommitPhaseTwo() error {
 // It may be called within a transaction that goes on: a commit always writes a frame,
 // which sets again what settle resets.
 func (f *dbFile) settleOthers() {
-	if f.conn == nil {
-		return
+	for other := range f.handles() {
+		if other != f && other.wal != nil && other.wal.wrote {
+			other.wal.settle()
+		}
 	}
-	for i := 0; ; i++ {
-		schema := f.conn.DBName(i)
-		if schema == "" {
+}
+
+// handles returns the connection's handles, of all the databases that are on this VFS.
+func (f *dbFile) handles() iter.Seq[*dbFile] {
+	return func(yield func(*dbFile) bool) {
+		if f.conn == nil {
+			yield(f)
 			return
 		}
-		if other, ok := fileOf(f.conn, schema); ok && other != f && other.wal != nil && other.wal.wrote {
-			other.wal.settle()
+		for i := 0; ; i++ {
+			schema := f.conn.DBName(i)
+			if schema == "" {
+				return
+			}
+			if file, ok := fileOf(f.conn, schema); ok && !yield(file) {
+				return
+			}
 		}
 	}
 }

@@ -47,8 +47,10 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 			return result, nil
 		}
 	case "wal_checkpoint":
-		// SQLite doesn't wait for another checkpoint.
-		f.db.checkpointer.keepAway(explicitPause)
+		// SQLite doesn't wait for another checkpoint. Without a schema it means all databases, and tells only this one.
+		for file := range f.handles() {
+			file.db.checkpointer.keepAway(explicitPause)
+		}
 	}
 	return vfsutil.WrapPragma(f.File, name, value)
 }
