@@ -49,7 +49,9 @@ const (
 // so whoever meets the lock would have met that connection's.
 //
 // Nobody else sees the connection either: it is gone before the application's last is closed,
-// or one needs the database for itself.
+// or one needs the database for itself. And the commit that begins a checkpoint waits until that has looked at the WAL:
+// SQLite takes the write lock for a moment if it finds the WAL's index half written,
+// as it would be if that connection's next commit ended just then.
 type checkpointer struct {
 	db *database
 	// own is 1 while the connection has a handle of the database, or is about to.
@@ -66,6 +68,7 @@ type checkpointer struct {
 	waiting int             // commits that do; +checklocks:mu
 	rounds  int             // passive checkpoints so far, each for what came during the one before; +checklocks:mu
 	goOn    chan struct{}   // closed when they may go on; +checklocks:mu
+	looked  chan struct{}   // closed when a checkpoint that was asked for has looked at the WAL; nil after that; +checklocks:mu
 	awayTo  time.Time       // +checklocks:mu
 
 	ended time.Time       // the last time that commits waited, or that there was nothing left to bring over; +checklocks:mu
@@ -126,15 +129,21 @@ func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize in
 	case resting:
 		if pages >= c.next {
 			// Where commits are slow, they can wait for each checkpoint.
-			c.eager = time.Since(c.ended) > checkpointShare*c.held
+			if c.rounds == 0 {
+				c.eager = time.Since(c.ended) > checkpointShare*c.held
+			}
 			c.begin(passive)
+			c.looked = make(chan struct{})
+			c.hold(ctx, c.looked)
 		}
 	case caughtUp:
 		c.begin(finishing)
 	}
 	// Past twice the limit, commits are faster than the checkpoint.
 	if c.state == finishing || c.state == passive && pages >= 2*c.limit {
-		c.hold(ctx)
+		c.waiting++
+		c.hold(ctx, c.goOn)
+		c.waiting--
 	}
 	slow := c.state == passive && c.rounds > 0
 	c.mu.Unlock()
@@ -146,9 +155,7 @@ func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize in
 
 // hold keeps a commit waiting.
 // +checklocks:c.mu
-func (c *checkpointer) hold(ctx context.Context) {
-	goOn := c.goOn
-	c.waiting++
+func (c *checkpointer) hold(ctx context.Context, goOn <-chan struct{}) {
 	c.mu.Unlock()
 	start := time.Now()
 	select {
@@ -157,7 +164,6 @@ func (c *checkpointer) hold(ctx context.Context) {
 	}
 	held := time.Since(start)
 	c.mu.Lock()
-	c.waiting--
 	c.tally.held += held
 	c.tally.maxHeld = max(c.tally.maxHeld, held)
 }
@@ -197,6 +203,22 @@ func (c *checkpointer) end(state checkpointState, next int) {
 	}
 }
 
+// hasLooked lets the commit go on that began the checkpoint.
+func (c *checkpointer) hasLooked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.letGo()
+}
+
+// letGo is hasLooked.
+// +checklocks:c.mu
+func (c *checkpointer) letGo() {
+	if c.looked != nil {
+		close(c.looked)
+		c.looked = nil
+	}
+}
+
 // run is the goroutine. It ends when there has been nothing to do for a while.
 func (c *checkpointer) run(stopped chan<- struct{}) {
 	idle := time.NewTimer(checkpointIdle)
@@ -226,6 +248,7 @@ func (c *checkpointer) run(stopped chan<- struct{}) {
 	c.mu.Lock()
 	// Work that came meanwhile comes again with the next commit.
 	c.end(resting, 0)
+	c.letGo()
 	c.stopped = nil
 	c.own.Store(0)
 	c.mu.Unlock()
@@ -255,6 +278,7 @@ func (c *checkpointer) work(state checkpointState, limit int, eager bool) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.letGo()
 	c.tally.took += took
 	c.tally.longest = max(c.tally.longest, took)
 	if err == nil && left == 0 {
@@ -268,8 +292,13 @@ func (c *checkpointer) work(state checkpointState, limit int, eager bool) {
 		c.end(resting, 0)
 	case enough && c.seen-frames > limit/checkpointRest && c.rounds < checkpointRounds:
 		c.rounds++ // much has come meanwhile
+		if c.waiting == 0 {
+			c.state, c.next = resting, 0 // the next commit begins it
+		}
 	case enough:
 		c.end(caughtUp, 0)
+	case frames < 0:
+		c.end(resting, c.seen+limit/4) // another connection had the lock that SQLite looks at the WAL with
 	case frames < limit:
 		c.end(resting, limit)
 	default:

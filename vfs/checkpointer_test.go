@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -101,6 +102,44 @@ func TestCheckpointerIsNotSeen(t *testing.T) {
 			}
 			require.NotZero(t, stats(t, path).Checkpoints)
 		})
+	}
+}
+
+// TestNeverBusy: nor while checkpoints begin all the time.
+func TestNeverBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, "async", wal, normal, "_pragma=wal_autocheckpoint(2)", impatient)
+	exec(t, c, "CREATE TABLE t(x)")
+	for range 5000 {
+		exec(t, c, "INSERT INTO t VALUES(1)")
+	}
+	s := stats(t, path)
+	require.Greater(t, s.Checkpoints, uint64(100))
+	require.Zero(t, s.FailedCheckpoints)
+}
+
+// TestCheckpointLooksFirst: the commit that begins a checkpoint has returned only when that one has looked at the WAL,
+// and so nothing is written while the checkpointer's connection opens the database and its WAL.
+func TestCheckpointLooksFirst(t *testing.T) {
+	rec := newRecorder()
+	path := filepath.Join(t.TempDir(), "test.db")
+	name := register(t, rec)
+	for range 20 {
+		c := open(t, path, name, wal, normal, slow, often)
+		exec(t, c, "CREATE TABLE IF NOT EXISTS t(x)")
+		rec.take()
+		fill(t, c, "t", 20)
+		eventually(t, func() bool { return stats(t, path).Checkpoints > 0 })
+		require.NoError(t, c.Close())
+		ops := rec.take()
+		opened := slices.IndexFunc(ops, func(o op) bool { return o.kind == "open" && o.file == "db" })
+		require.GreaterOrEqual(t, opened, 0)
+		for _, o := range ops[opened:] {
+			require.NotEqual(t, "write", o.kind, "%v", o)
+			if o.kind == "open" && o.file == "wal" {
+				break
+			}
+		}
 	}
 }
 

@@ -230,6 +230,9 @@ func (w *walFile) Truncate(size int64) error {
 // a commit waits in CommitPhaseTwo, after the write lock is released,
 // and a checkpoint in CheckpointStart.
 func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
+	if w.main.lease.own {
+		w.db.checkpointer.hasLooked()
+	}
 	if err := w.db.failed(); err != nil {
 		return tag(err)
 	}
