@@ -23,7 +23,7 @@ const (
 	// unless so many rounds haven't got there.
 	checkpointRest   = 16
 	checkpointRounds = 3
-	// checkpointBrake slows commits down from the second round on, so that less comes than is brought over.
+	// checkpointBrake slows commits down from the third round on, so that less comes than is brought over.
 	checkpointBrake = 50 * time.Microsecond
 	// readerPatience is how long commits are kept waiting for readers of the WAL to end.
 	// Commits at FULL are among those readers, so it is for more than a sync.
@@ -145,7 +145,7 @@ func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize in
 		c.hold(ctx, c.goOn)
 		c.waiting--
 	}
-	slow := c.state == passive && c.rounds > 0
+	slow := c.state == passive && c.rounds > 1
 	c.mu.Unlock()
 	if slow {
 		time.Sleep(checkpointBrake)
