@@ -24,6 +24,7 @@ const (
 	checkpointRest   = 16
 	checkpointRounds = 3
 	// checkpointBrake slows commits down from the third round on, so that less comes than is brought over.
+	// Where nothing else runs, Go on Linux sleeps for a whole millisecond.
 	checkpointBrake = 50 * time.Microsecond
 	// readerPatience is how long commits are kept waiting for readers of the WAL to end.
 	// Commits at FULL are among those readers, so it is for more than a sync.
