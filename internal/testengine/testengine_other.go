@@ -1,0 +1,5 @@
+//go:build !wazero
+
+package testengine
+
+const compiles = false
