@@ -18,6 +18,8 @@ type Backend interface {
 	// among them [ErrNotFound], [ErrExists] and [*TransitionError].
 	// If durable is set, it returns once what it has made survives a power cut.
 	Write(ctx context.Context, changes []Change, durable bool) []error
+	// Sync returns once all changes that could be seen when it was called survive a power cut.
+	Sync(ctx context.Context) error
 	// Get returns a task, or [ErrNotFound].
 	Get(ctx context.Context, id string) (Result, error)
 	// List returns tasks in the query's order.

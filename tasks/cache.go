@@ -71,7 +71,7 @@ var errLost = errors.New("the computation was invalidated")
 //
 // An error of compute is returned to all that wait in this process, and the next call computes again: but see [CacheErrors].
 // A panic of compute is returned as an error. A result is returned once it is stored, so that failing to store it
-// is an error as well. By default it is stored as with [Relaxed]; the option [Durable] is accepted.
+// is an error as well. By default it is stored as with [Relaxed]. With [Durable], what is returned is durable, whoever has stored it.
 // If the key is invalidated meanwhile, the result isn't stored, and it is computed again, so compute may run twice.
 // It must not ask for its own key.
 //
@@ -90,6 +90,9 @@ func (s *Store) Do(ctx context.Context, t Type, input any, compute func(context.
 		if found {
 			s.cache.found(waited)
 			s.used(k)
+			if err := s.settle(ctx, k, o); err != nil {
+				return Cached{}, err
+			}
 			raw, err := e.result(k)
 			return Cached{k.Key, raw, err == nil && !waited}, err
 		}
@@ -106,9 +109,21 @@ func (s *Store) Do(ctx context.Context, t Type, input any, compute func(context.
 		if late || errors.Is(f.err, errLost) {
 			continue
 		}
-		s.cache.ended(f, led)
+		if mine := s.cache.ended(f, led); !mine && f.err == nil {
+			if err := s.settle(ctx, k, o); err != nil {
+				return Cached{}, err
+			}
+		}
 		return Cached{Key: k.Key, Raw: bytes.Clone(f.raw)}, f.err
 	}
+}
+
+// settle makes durable what another call has stored, perhaps with [Relaxed].
+func (s *Store) settle(ctx context.Context, k CacheKey, o cacheCall) error {
+	if o.relaxed {
+		return nil
+	}
+	return cacheError(k, s.backend.Sync(ctx))
 }
 
 func cacheError(k CacheKey, err error) error {
@@ -129,13 +144,14 @@ func (c *resultCache) found(waited bool) {
 	}
 }
 
-// ended counts a call that has waited for a flight.
-func (c *resultCache) ended(f *flight, led bool) {
+// ended counts a call that has waited for a flight. It reports whether the call has computed the result.
+func (c *resultCache) ended(f *flight, led bool) (mine bool) {
 	c.mu.Lock()
-	if !led || !f.computed {
+	defer c.mu.Unlock()
+	if mine = led && f.computed; !mine {
 		c.stats.Shared++
 	}
-	c.mu.Unlock()
+	return mine
 }
 
 // join returns the flight of a key, whose result the caller may have unless it is late: a flight that is storing

@@ -134,7 +134,7 @@ func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable boo
 	if !durable {
 		return nil
 	}
-	return b.settle(ctx)
+	return b.Sync(ctx)
 }
 
 // CacheUsed adds hits. A result that is gone stays so.

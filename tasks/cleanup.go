@@ -21,7 +21,7 @@ const (
 )
 
 // inParts runs a statement with the arguments for 0 to n-1, in jobs of lockTime. After each job,
-// it calls changed for those that have changed a row. It doesn't wait for durability: see settle.
+// it calls changed for those that have changed a row. It doesn't wait for durability: see Sync.
 func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args func(i int) []any, changed func(i int)) error {
 	for next := 0; next < n; {
 		var done []bool
@@ -53,8 +53,9 @@ func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args fun
 	return nil
 }
 
-// settle returns once all that was changed before is durable: changes are made durable in order.
-func (b *sqliteBackend) settle(ctx context.Context) error {
+// Sync is the end of a change that changes nothing: changes are made durable in order, those of other processes among them.
+// On another VFS a process can only speak for itself, and makes each of its changes durable at once.
+func (b *sqliteBackend) Sync(ctx context.Context) error {
 	return b.job(ctx, true, func(*sqlite3.Conn) error { return nil })
 }
 
@@ -91,7 +92,7 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses
 	if deleted == 0 {
 		return 0, nil
 	}
-	if err := b.settle(ctx); err != nil {
+	if err := b.Sync(ctx); err != nil {
 		return deleted, err
 	}
 	return deleted, b.shrink(ctx)

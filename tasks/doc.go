@@ -60,7 +60,8 @@
 // or, with the option [Relaxed], as soon as it is made: a power cut may lose it for a bounded time after that,
 // 50 ms and one fsync by default (see package [github.com/docusnap/asyncvfs/vfs]).
 // What is lost at worst is a status or a new task, never the order of changes and never the table:
-// if a change is durable, so are all that were made before it. Calls that come at the same time share transactions and fsyncs.
+// if a change is durable, so are all that were made before it, and [Store.Sync] waits until all are.
+// Calls that come at the same time share transactions and fsyncs.
 // Claims, extended leases, progress and what the cache stores don't wait for durability unless told to;
 // what a power cut takes of them is done again.
 //

@@ -250,6 +250,10 @@ func ExampleRelaxed() {
 	// Once this is durable, so is all before it.
 	must(st.Update(ctx, "scan", tasks.Completed, "text"))
 	res, err := st.Result(ctx, "scan")
+	must(err)
+	// Or many changes, and then one wait for all of them.
+	must(st.Create(ctx, "form", tasks.Form, tasks.Relaxed()))
+	err = st.Sync(ctx)
 	fmt.Println(res.Status, err)
 	// Output: completed <nil>
 }

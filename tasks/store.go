@@ -41,6 +41,14 @@ func New(b Backend, opts ...Option) (*Store, error) {
 // Close returns once all that was changed is durable.
 func (s *Store) Close() error { s.closeCache(); return s.backend.Close() }
 
+// Sync returns once all that was changed before is durable: after many changes with [Relaxed], it is one wait for all of them.
+func (s *Store) Sync(ctx context.Context) error {
+	if err := s.backend.Sync(ctx); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
 // write makes one change.
 func (s *Store) write(ctx context.Context, op string, c Change, k call) error {
 	if err := s.checkClock(); err != nil {

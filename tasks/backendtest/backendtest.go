@@ -58,6 +58,7 @@ type Store interface {
 	InvalidateType(ctx context.Context, t tasks.Type, opts ...tasks.CacheOption) error
 	CacheStats(ctx context.Context) (tasks.CacheStats, error)
 
+	Sync(ctx context.Context) error
 	Wait(ctx context.Context, id string) (tasks.Result, error)
 	Watch(ctx context.Context, id string) iter.Seq2[tasks.Result, error]
 	Close() error

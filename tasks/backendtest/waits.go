@@ -109,6 +109,7 @@ func calls(st Store, c tasks.Claimed) []namedCall {
 		{"Update", func(ctx context.Context) error { return st.Update(ctx, "a", tasks.Processing, 1) }},
 		{"Retry", func(ctx context.Context) error { return st.Retry(ctx, "done", tasks.Force()) }},
 		{"Delete", func(ctx context.Context) error { return st.Delete(ctx, "a") }},
+		{"Sync", func(ctx context.Context) error { return st.Sync(ctx) }},
 		{"Status", func(ctx context.Context) error { _, err := st.Status(ctx, "a"); return err }},
 		{"Result", func(ctx context.Context) error { _, err := st.Result(ctx, "a"); return err }},
 		{"List", func(ctx context.Context) error { _, err := st.List(ctx, tasks.Query{}); return err }},

@@ -133,8 +133,7 @@ func (k *caller) cache(s step, r *rand.Rand) {
 		})
 	default:
 		took := time.Duration(r.Int64N(int64(3 * k.run.w.syncTime)))
-		// Who gets the result of another has no promise of its own. Who is told that its computation is invalidated
-		// may find its result all the same, and returns it before it is durable.
+		// What a durable call returns is durable, whoever has stored it.
 		k.call(call{what: "do " + key.Key, subject: subject, onlyAlone: true}, func(c *call) error {
 			mine := false
 			got, err := k.store.Do(background, key.Type, nil, func(context.Context) (any, error) {
@@ -145,8 +144,7 @@ func (k *caller) cache(s step, r *rand.Rand) {
 			}, all...)
 			if err == nil {
 				c.effect = isCached(key, string(got.Raw))
-				c.durable = durable && mine && string(got.Raw) == quoted(text)
-				c.reads = !mine
+				c.durable, c.reads, c.settles = durable, !mine, durable
 				k.returned(key, string(got.Raw))
 			}
 			return err

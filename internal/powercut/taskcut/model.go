@@ -19,6 +19,7 @@ type call struct {
 	deletes bool
 	claims  bool   // its subject is known once it returns
 	reads   bool   // it changes nothing
+	settles bool   // what it has read is durable
 	effect  effect // nil if there is none
 	common  bool   // others may have the same effect
 	// onlyAlone is set if nothing is promised while others change the same.

@@ -50,7 +50,7 @@ func newOracle(x *run, early bool) (*oracle, error) {
 			return nil, err
 		}
 		switch {
-		case c.required == 0 || c.reads:
+		case c.required == 0 || c.reads && !c.settles:
 		case c.durable:
 			if early {
 				c.acked = o.live[c.required].at

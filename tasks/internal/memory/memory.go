@@ -222,6 +222,14 @@ func (d *DB) changed(id string) {
 	}
 }
 
+func (b *backend) Sync(ctx context.Context) error {
+	err := b.begin(ctx)
+	if err == nil {
+		b.mu.Unlock()
+	}
+	return err
+}
+
 func (b *backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
