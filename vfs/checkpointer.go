@@ -26,6 +26,9 @@ const (
 	// checkpointBrake slows commits down from the third round on, so that less comes than is brought over.
 	// Where nothing else runs, Go on Linux sleeps for a whole millisecond.
 	checkpointBrake = 50 * time.Microsecond
+	// lookPatience is how long a commit waits until the checkpoint that it has begun has looked at the WAL:
+	// it is for a file system that hangs, and for extensions of the application's, which the connection has too.
+	lookPatience = time.Second
 	// readerPatience is how long commits are kept waiting for readers of the WAL to end.
 	// Commits at FULL are among those readers, so it is for more than a sync.
 	readerPatience = 10 * time.Millisecond
@@ -135,7 +138,9 @@ func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize in
 			}
 			c.begin(passive)
 			c.looked = make(chan struct{})
+			ctx, cancel := context.WithTimeout(ctx, lookPatience)
 			c.hold(ctx, c.looked)
+			cancel()
 		}
 	case caughtUp:
 		c.begin(finishing)

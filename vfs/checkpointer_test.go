@@ -143,6 +143,26 @@ func TestCheckpointLooksFirst(t *testing.T) {
 	}
 }
 
+// TestCheckpointHangs: commits go on while the checkpointer can't open the database, up to twice the WAL's limit.
+func TestCheckpointHangs(t *testing.T) {
+	rec := newRecorder()
+	hang, goOn := atomic.Bool{}, make(chan struct{})
+	rec.before = func(o op) error {
+		if o.kind == "open" && o.file == "db" && hang.Load() {
+			<-goOn
+		}
+		return nil
+	}
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, register(t, rec), wal, normal, often)
+	exec(t, c, "CREATE TABLE t(x)")
+	hang.Store(true)
+	fill(t, c, "t", 15) // up to three frames each
+	require.Zero(t, stats(t, path).Checkpoints)
+	close(goOn)
+	eventually(t, func() bool { return stats(t, path).Checkpoints > 0 })
+}
+
 // TestCheckpointOfAll: PRAGMA wal_checkpoint without a schema means all databases, and none of them is busy.
 func TestCheckpointOfAll(t *testing.T) {
 	dir := t.TempDir()
