@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/docusnap/asyncvfs/internal/testengine"
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/stretchr/testify/require"
 )
@@ -181,7 +180,6 @@ const newFiles = 5
 
 // TestProcessesDo: of three processes that ask for the same, one computes.
 func TestProcessesDo(t *testing.T) {
-	testengine.Share(t)
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	computed, got := map[string]int{}, map[string]int{}
 	for _, c := range startChildren(t, 3, "do", path) {
@@ -202,7 +200,6 @@ func TestProcessesDo(t *testing.T) {
 
 // TestProcessesClaim: three processes complete each task once.
 func TestProcessesClaim(t *testing.T) {
-	testengine.Share(t)
 	const n = 300
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	st, err := tasks.Open(t.Context(), path)
@@ -250,7 +247,6 @@ func TestProcessesWait(t *testing.T) {
 
 // TestProcessKilled: others go on with the task and the computation of a process that was killed.
 func TestProcessKilled(t *testing.T) {
-	testengine.Share(t)
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	st, err := tasks.Open(t.Context(), path, tasks.Backoff(func(int) time.Duration { return 0 }))
 	require.NoError(t, err)
@@ -291,7 +287,6 @@ func TestProcessKilled(t *testing.T) {
 
 // TestProcessesOpen: processes open the same new file at the same time.
 func TestProcessesOpen(t *testing.T) {
-	testengine.Share(t)
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	children := startChildren(t, 3, "open", path)
 	for i := range newFiles {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/docusnap/asyncvfs/internal/testengine"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -213,7 +212,6 @@ func (k *killing) check(t *testing.T, vfs string) {
 // TestKilledAtRandom: a process with many writers, at all levels, is killed at any moment, again and again.
 // What it reported is there afterwards, at each level, since the page cache outlives it.
 func TestKilledAtRandom(t *testing.T) {
-	testengine.Share(t)
 	const perDatabase = 25 // so that it stays small
 	rng := rand.New(rand.NewPCG(*killSeed, 0))
 	k := &killing{}

@@ -6,14 +6,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/docusnap/asyncvfs/internal/testengine"
 	"github.com/stretchr/testify/require"
 )
 
 // TestKilled: what a process reported is there after it was killed, at NORMAL too,
 // since the page cache outlives it. Whoever opens the database next recovers it.
 func TestKilled(t *testing.T) {
-	testengine.Share(t)
 	path := filepath.Join(handlesDir(t), "test.db")
 	c := open(t, path, "async", wal)
 	exec(t, c, processTable)

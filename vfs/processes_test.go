@@ -13,7 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/docusnap/asyncvfs/internal/testengine"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -230,7 +229,6 @@ func processPython(t *testing.T, exe, path string, n int) *process {
 
 // TestOtherProcesses: other processes, on this VFS and on others, write and checkpoint at the same time.
 func TestOtherProcesses(t *testing.T) {
-	testengine.Share(t)
 	const n = 120
 	path := filepath.Join(handlesDir(t), "test.db")
 	c := open(t, path, "async", wal)

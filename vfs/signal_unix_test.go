@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/docusnap/asyncvfs/internal/testengine"
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/stretchr/testify/require"
 )
@@ -24,7 +23,6 @@ func TestFlushOnSignal(t *testing.T) {
 		signalled(t, dir)
 		return
 	}
-	testengine.Share(t)
 	for _, tt := range []struct {
 		name    string
 		signal  syscall.Signal

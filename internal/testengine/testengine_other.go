@@ -1,5 +1,0 @@
-//go:build !wazero
-
-package testengine
-
-const compiles = false
