@@ -32,8 +32,9 @@ hunt-tasks: ## check N states that a power cut leaves of task tables, on all cor
 hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
 	go test -v -run TestKilledAtRandom -timeout 0 ./vfs -kills $(or $(N),1000) -killseed $(or $(SEED),$(shell date +%s))
 
-lint: ## gofmt, vet on both engines, staticcheck
+lint: ## gofmt, vet on both engines, staticcheck, no import of wazero
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	@! grep -rn '"github.com/tetratelabs/' --include=*.go . || { echo 'go mod tidy would make everybody download it, whatever the build tag'; exit 1; }
 	go vet ./...
 	go vet $(WAZERO) ./...
 	go run $(STATICCHECK) ./...

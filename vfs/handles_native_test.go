@@ -5,4 +5,7 @@ package vfs_test
 // handlesKept says why a connection that is dropped is never collected.
 const handlesKept = ""
 
-const defaultKills = 10
+const (
+	startsFast   = true
+	defaultKills = 10
+)
