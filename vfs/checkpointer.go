@@ -216,7 +216,7 @@ func (c *checkpointer) hasLooked() {
 	c.letGo()
 }
 
-// letGo is hasLooked.
+// letGo is hasLooked for who has the lock.
 // +checklocks:c.mu
 func (c *checkpointer) letGo() {
 	if c.looked != nil {
