@@ -104,7 +104,7 @@ func (o *oracle) readLive() error {
 	return nil
 }
 
-// commits returns the numbers of events after which a commit has been written to the WAL, which held something before.
+// commits returns the numbers of events after which a commit may have got whole in the WAL, which held something before.
 //
 // https://sqlite.org/fileformat2.html#walformat
 func commits(before []byte, trace []powercut.Event) (all []int) {
@@ -130,8 +130,9 @@ func commits(before []byte, trace []powercut.Event) (all []int) {
 			continue
 		}
 		// A frame is a header, which says whether it is a commit's last, and a page.
-		for end := walHeader + (max(from-walHeader, 0)/size+1)*size; end <= to; end += size {
-			if binary.BigEndian.Uint32(wal[end-size+4:]) != 0 {
+		// Any part of it may be what completes it: where the WAL is written anew, the rest may be there already.
+		for start := walHeader + max(from-walHeader, 0)/size*size; start < to && start+frameHeader <= len(wal); start += size {
+			if binary.BigEndian.Uint32(wal[start+4:]) != 0 {
 				all = append(all, i+1)
 				break
 			}
