@@ -56,7 +56,8 @@
 // # Checkpoints
 //
 // PRAGMA wal_autocheckpoint=N means what it means in SQLite: a commit that finds N frames in the WAL, 1000 by default,
-// asks for a checkpoint; with 0 none does. With checkpoint=background that runs besides the commits.
+// asks for a checkpoint; with 0 none does. With checkpoint=background that runs besides the commits;
+// the one that asks waits until it has begun, for less than a millisecond as a rule.
 // Where they don't pause, the WAL grows beyond N frames:
 // once it has three times as many, or 8 MiB more, the most of it is brought over,
 // and then commits wait for the little that is left, so that the next one starts the WAL over.

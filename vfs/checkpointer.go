@@ -269,12 +269,14 @@ func (c *checkpointer) work(state checkpointState, limit int, eager bool) {
 		mode = sqlite3.CHECKPOINT_RESTART
 	}
 	frames, left, err := c.checkpoint(mode)
-	if frames < c.reached {
+	if frames >= 0 && frames < c.reached {
 		c.reached, c.retry = 0, 0 // the WAL was restarted
 	}
 	// A reader that holds up two checkpoints in a row may go on for long: no commit waits for that.
 	held := left > 0 && frames-left == c.reached
-	c.reached = frames - left
+	if frames >= 0 {
+		c.reached = frames - left
+	}
 	enough := state == passive && err == nil && (eager || frames >= limit) && frames >= c.retry && left <= limit && !held
 	if enough {
 		// So that little is left to be synced when commits wait.

@@ -8,11 +8,11 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// checkpoint returns how many frames are in the WAL, and how many of them are left to be brought over.
+// checkpoint returns how many frames are in the WAL, or -1 if it can't tell, and how many of them are left to be brought over.
 func (c *checkpointer) checkpoint(mode sqlite3.CheckpointMode) (frames, left int, err error) {
 	if c.conn == nil {
 		if err := c.connect(); err != nil {
-			return 0, 0, err
+			return -1, 0, err
 		}
 	}
 	frames, done, err := c.conn.WALCheckpoint("main", mode)

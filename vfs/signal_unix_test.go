@@ -37,7 +37,7 @@ func TestFlushOnSignal(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if !startsFast && tt.name != "SIGTERM" && tt.name != "handled" {
-				t.Skip("it isn't about the engine")
+				t.Skip("the engine makes no difference, and this one starts slowly")
 			}
 			if signal.Ignored(tt.signal) {
 				t.Skipf("%v is ignored, as in a shell's background: so it would be by the other process", tt.signal)
