@@ -189,6 +189,7 @@ func TestFarClock(t *testing.T) {
 		require.Equal(t, before, list)
 	}
 	c.Set(now)
+	require.NoError(t, tx.Rollback()) // it has the write lock: package driver begins with BEGIN IMMEDIATE
 	require.NoError(t, st.Complete(ctx, claimed, 1))
 }
 

@@ -138,18 +138,3 @@ func TestBaseCommitFails(t *testing.T) {
 		})
 	}
 }
-
-// TestNullIO: SQLITE_FCNTL_NULL_IO closes the database file early.
-func TestNullIO(t *testing.T) {
-	path := filepath.Join(handlesDir(t), "test.db")
-	c := open(t, path, "async", wal, normal, slow)
-	exec(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
-	exec(t, c, "INSERT INTO t VALUES(1)")
-	syncers := handlesSyncers()
-	_, err := c.FileControl("main", sqlite3.FCNTL_NULL_IO)
-	require.NoError(t, err)
-	require.Zero(t, handlesListed(path))
-	c.Close()
-	require.Less(t, handlesSyncers(), syncers)
-	require.Equal(t, "2", query(t, open(t, path, "async"), "SELECT count(*) FROM t"))
-}
