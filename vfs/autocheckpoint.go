@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docusnap/asyncvfs/vfs/internal/ckptplan"
 	"github.com/ncruces/go-sqlite3"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
@@ -125,8 +126,9 @@ func (f *dbFile) filled(c *sqlite3.Conn, schema string, pages int) error {
 	if schema != "main" {
 		file, _ = fileOf(c, schema)
 	}
-	if file == nil || file.wal == nil || file.exclusive ||
-		!file.db.checkpointer.filled(f.context(), pages, f.auto.pages, file.wal.pageSize()) {
+	if file == nil || file.wal == nil || file.exclusive != nil || !file.db.checkpointer.filled(f.context(), ckptplan.Commit{
+		Frames: pages, Own: file.wal.committed, Threshold: f.auto.pages, PageSize: file.wal.pageSize(),
+	}) {
 		// As SQLite's own, which ignores errors too.
 		c.WALCheckpoint(schema, sqlite3.CHECKPOINT_PASSIVE)
 	}

@@ -3,346 +3,200 @@ package vfs
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/ncruces/go-sqlite3"
+	"github.com/docusnap/asyncvfs/vfs/internal/ckptplan"
 )
 
 const (
-	// checkpointIdle is how long the checkpointer keeps its connection.
-	checkpointIdle = time.Second
-	// checkpointSlack is how many bytes the WAL may grow by, past the threshold, before commits wait:
-	// the fewer times it is restarted, the fewer commits have to wait for that.
-	checkpointSlack = 8 << 20
-	// checkpointShare is the part of the time that commits may wait for checkpoints before the WAL is let grow
-	// beyond the threshold.
-	checkpointShare = 64
-	// checkpointRest is the part of the limit that commits may wait for,
-	// unless so many rounds haven't got there.
-	checkpointRest   = 16
-	checkpointRounds = 3
-	// checkpointBrake slows commits down from the third round on, so that less comes than is brought over.
-	// Where nothing else runs, Go on Linux sleeps for a whole millisecond.
-	checkpointBrake = 50 * time.Microsecond
-	// lookPatience is how long a commit waits until the checkpoint that it has begun has looked at the WAL:
-	// it is for a file system that hangs, and for extensions of the application's, which the connection has too.
-	lookPatience = time.Second
-	// readerPatience is how long commits are kept waiting for readers of the WAL to end.
-	// Commits at FULL are among those readers, so it is for more than a sync.
-	readerPatience = 10 * time.Millisecond
-	// checkpointRetry is how long checkpoints are left to those that commit after one has failed.
-	checkpointRetry = time.Second
+	// holdPatience is how long a commit waits for a checkpoint at most: for a disk that hangs.
+	holdPatience = 2 * time.Second
+	// brake slows commits down from the third passive round on, so that less comes than is brought over.
+	// A commit spends it giving way to other goroutines: where nothing else runs, Go on Linux sleeps for 1 ms or not at all.
+	brake      = 50 * time.Microsecond
+	brakeTurns = 200
 	// explicitPause is how long the checkpointer keeps away
 	// when the application prepares a checkpoint of its own.
 	explicitPause = 100 * time.Millisecond
 )
 
-// checkpointer checkpoints a database in the background, through a connection of its own.
+// checkpointer checkpoints a database in the background, beside the commits.
+// What to do, and which commits wait for it, is decided by a [ckptplan.Planner]; how it is done is the [backfiller]'s part.
 //
-// A passive checkpoint runs while commits go on, and so it never brings over the last of them:
-// the WAL would grow without end. So when it is past its limit,
-//
-//  1. a passive checkpoint brings over most of it, and the database file is synced;
-//  2. the next commits wait, after their end, until a checkpoint has brought over the rest
-//     and no reader needs the WAL any more. The next to write restarts it.
-//
-// The second step holds the write lock. Nobody sees SQLITE_BUSY who wouldn't without it:
-// the connection that it waits with is one that writes,
-// so whoever meets the lock would have met that connection's.
-//
-// Nobody else sees the connection either: it is gone before the application's last is closed,
-// or one needs the database for itself. And the commit that begins a checkpoint waits until that has looked at the WAL:
-// SQLite takes the write lock for a moment if it finds the WAL's index half written,
-// as it would be if that connection's next commit ended just then.
+// Nobody sees SQLITE_BUSY who wouldn't without it. It never has the write lock.
+// It holds the checkpoint lock only while it copies frames, and not during a sync.
+// It works only while a connection of this process has the WAL open, which keeps the files what they are,
+// and makes way for one that needs the database for itself.
 type checkpointer struct {
 	db *database
-	// own is 1 while the connection has a handle of the database, or is about to.
-	own atomic.Int32
 
 	mu      sync.Mutex
-	state   checkpointState // +checklocks:mu
-	stopped chan struct{}   // closed when the goroutine has ended; nil while there is none; +checklocks:mu
-	stop    bool            // tells the goroutine to end; +checklocks:mu
-	next    int             // frames in the WAL at which to run again; +checklocks:mu
-	seen    int             // the most frames in the WAL so far; +checklocks:mu
-	limit   int             // frames in the WAL at which commits wait for the rest to be brought over; +checklocks:mu
-	eager   bool            // they wait although the limit isn't reached; +checklocks:mu
-	waiting int             // commits that do; +checklocks:mu
-	rounds  int             // passive checkpoints so far, each for what came during the one before; +checklocks:mu
-	goOn    chan struct{}   // closed when they may go on; +checklocks:mu
-	looked  chan struct{}   // closed when a checkpoint that was asked for has looked at the WAL; nil after that; +checklocks:mu
-	awayTo  time.Time       // +checklocks:mu
+	plan    *ckptplan.Planner // +checklocks:mu
+	goOn    chan struct{}     // closed when held commits may go on; nil while there are none; +checklocks:mu
+	running chan struct{}     // closed when the goroutine has ended; nil while there is none; +checklocks:mu
+	tally   checkpointTally   // +checklocks:mu
+	warned  bool              // that one hangs; +checklocks:mu
 
-	ended time.Time       // the last time that commits waited, or that there was nothing left to bring over; +checklocks:mu
-	held  time.Duration   // how long commits wait, lately; +checklocks:mu
-	tally checkpointTally // +checklocks:mu
+	stops atomic.Int32 // those who wait for the goroutine to end
 
-	generation uint64 // of the WAL that next and seen are about; +checklocks:mu
-
-	wake chan struct{} // wakes the goroutine
-
-	// The goroutine's own.
-	conn      *sqlite3.Conn
-	file      *dbFile
-	busySince time.Time
-	reached   int // frames that the last checkpoint had brought over
-	retry     int // frames in the WAL at which commits may be made to wait again, after that was in vain
+	backfiller backfiller // the goroutine's
 }
-
-// checkpointState says what the goroutine is at.
-type checkpointState int
-
-const (
-	resting   checkpointState = iota
-	passive                   // bringing over what it can
-	caughtUp                  // most of a WAL past its limit has been brought over
-	finishing                 // commits wait for the rest
-)
 
 // checkpointTally is what the statistics tell; checkpointer.mu guards it.
 type checkpointTally struct {
 	failed        uint64
 	took, longest time.Duration
 	held, maxHeld time.Duration
+	lastErr       error
 }
 
 func newCheckpointer(db *database) *checkpointer {
-	return &checkpointer{db: db, wake: make(chan struct{}, 1), held: time.Millisecond}
+	c := &checkpointer{db: db, plan: ckptplan.New()}
+	c.backfiller = backfiller{db: db, waiter: newWaiter(), stopped: func() bool { return c.stops.Load() > 0 }}
+	return c
 }
 
-// filled is called after a commit that has left so many frames in the WAL, which is at least threshold.
+// filled is called after a commit that has left at least as many frames in the WAL as the threshold says.
 // It returns false if the caller has to do the checkpoint.
-func (c *checkpointer) filled(ctx context.Context, pages, threshold, pageSize int) bool {
+func (c *checkpointer) filled(ctx context.Context, commit ckptplan.Commit) bool {
+	commit.Generation = c.db.generation.Load()
 	c.mu.Lock()
-	// This process has restarted the WAL, or another one has: commits of several connections don't come in order.
-	if gen := c.db.generation.Load(); gen != c.generation || pages < c.seen/2 {
-		c.next, c.seen, c.generation = 0, 0, gen
-		if c.state == caughtUp {
-			c.end(resting, 0)
-		}
+	verdict := c.plan.Filled(c.db.now(), commit)
+	c.start()
+	inVain := false
+	if verdict == ckptplan.Hold {
+		inVain = !c.hold(ctx)
+		c.plan.Released(inVain)
 	}
-	c.seen = max(c.seen, pages)
-	if c.stop || time.Now().Before(c.awayTo) {
-		c.mu.Unlock()
-		return false
-	}
-	c.limit = threshold + min(2*threshold, checkpointSlack/pageSize)
-	switch c.state {
-	case resting:
-		if pages >= c.next {
-			// Where commits are slow, they can wait for each checkpoint.
-			if c.rounds == 0 {
-				c.eager = time.Since(c.ended) > checkpointShare*c.held
-			}
-			c.begin(passive)
-			c.looked = make(chan struct{})
-			ctx, cancel := context.WithTimeout(ctx, lookPatience)
-			c.hold(ctx, c.looked)
-			cancel()
-		}
-	case caughtUp:
-		c.begin(finishing)
-	}
-	// Past twice the limit, commits are faster than the checkpoint.
-	if c.state == finishing || c.state == passive && pages >= 2*c.limit {
-		c.waiting++
-		c.hold(ctx, c.goOn)
-		c.waiting--
-	}
-	slow := c.state == passive && c.rounds > 1
+	warn := inVain && !c.warned
+	c.warned = c.warned || inVain
 	c.mu.Unlock()
-	if slow {
-		time.Sleep(checkpointBrake)
+	if warn {
+		c.db.vfs.log().Warn("asyncvfs: a checkpoint in the background takes very long; until it ends, commits do checkpoints themselves",
+			"database", c.db.name, "waited", holdPatience)
 	}
-	return true
+	if verdict == ckptplan.Slow {
+		for turns, start := 0, time.Now(); turns < brakeTurns && time.Since(start) < brake; turns++ {
+			runtime.Gosched()
+		}
+	}
+	return verdict != ckptplan.Inline && !inVain
 }
 
-// hold keeps a commit waiting.
+// hold keeps a commit waiting. It returns false if that was too long.
 // +checklocks:c.mu
-func (c *checkpointer) hold(ctx context.Context, goOn <-chan struct{}) {
+func (c *checkpointer) hold(ctx context.Context) bool {
+	if c.goOn == nil {
+		c.goOn = make(chan struct{})
+	}
+	goOn := c.goOn
 	c.mu.Unlock()
 	start := time.Now()
+	timer := time.NewTimer(holdPatience)
+	defer timer.Stop()
+	inTime := true
 	select {
 	case <-goOn:
 	case <-ctx.Done():
+	case <-timer.C:
+		inTime = false
 	}
 	held := time.Since(start)
 	c.mu.Lock()
 	c.tally.held += held
 	c.tally.maxHeld = max(c.tally.maxHeld, held)
+	return inTime
 }
 
-// begin gives the goroutine work.
+// letGo lets held commits go on.
 // +checklocks:c.mu
-func (c *checkpointer) begin(state checkpointState) {
-	c.state = state
-	if c.goOn == nil {
-		c.goOn = make(chan struct{})
-	}
-	if c.stopped == nil {
-		c.stopped = make(chan struct{})
-		c.own.Store(1)
-		go c.run(c.stopped)
-	}
-	c.wakeUp()
-}
-
-func (c *checkpointer) wakeUp() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// end ends the work. It is next due when so many frames are in the WAL.
-// +checklocks:c.mu
-func (c *checkpointer) end(state checkpointState, next int) {
-	c.state, c.next, c.rounds = state, next, 0
-	if state == caughtUp && c.waiting > 0 {
-		c.begin(finishing) // nobody else may come to ask for it
-	}
-	if state == resting && c.goOn != nil {
+func (c *checkpointer) letGo() {
+	if c.goOn != nil {
 		close(c.goOn)
 		c.goOn = nil
 	}
 }
 
-// hasLooked lets the commit go on that began the checkpoint.
-func (c *checkpointer) hasLooked() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.letGo()
-}
-
-// letGo is hasLooked for who has the lock.
+// start starts the goroutine if there is something to do.
 // +checklocks:c.mu
-func (c *checkpointer) letGo() {
-	if c.looked != nil {
-		close(c.looked)
-		c.looked = nil
+func (c *checkpointer) start() {
+	if c.running == nil && c.plan.Step() != ckptplan.Nothing {
+		c.running = make(chan struct{})
+		go c.run(c.running)
 	}
 }
 
-// run is the goroutine. It ends when there has been nothing to do for a while.
-func (c *checkpointer) run(stopped chan<- struct{}) {
-	idle := time.NewTimer(checkpointIdle)
-	defer idle.Stop()
-	for timeout := false; ; {
-		c.mu.Lock()
-		state, limit, eager := c.state, c.limit, c.eager
-		working := state == passive || state == finishing
-		if c.stop || timeout && !working {
-			c.mu.Unlock()
-			break
-		}
-		c.mu.Unlock()
-		if working {
-			c.work(state, limit, eager)
-			continue
-		}
-		idle.Reset(checkpointIdle)
-		select {
-		case <-c.wake:
-			timeout = false
-		case <-idle.C:
-			timeout = true
-		}
-	}
-	c.disconnect()
-	c.mu.Lock()
-	// Work that came meanwhile comes again with the next commit.
-	c.end(resting, 0)
-	c.letGo()
-	c.stopped = nil
-	c.own.Store(0)
-	c.mu.Unlock()
-	close(stopped)
-}
-
-// work does one step.
-func (c *checkpointer) work(state checkpointState, limit int, eager bool) {
-	start := time.Now()
-	mode := sqlite3.CHECKPOINT_PASSIVE
-	if state == finishing {
-		mode = sqlite3.CHECKPOINT_RESTART
-	}
-	frames, left, err := c.checkpoint(mode)
-	if frames >= 0 && frames < c.reached {
-		c.reached, c.retry = 0, 0 // the WAL was restarted
-	}
-	// A reader that holds up two checkpoints in a row may go on for long: no commit waits for that.
-	held := left > 0 && frames-left == c.reached
-	if frames >= 0 {
-		c.reached = frames - left
-	}
-	enough := state == passive && err == nil && (eager || frames >= limit) && frames >= c.retry && left <= limit && !held
-	if enough {
-		// So that little is left to be synced when commits wait.
-		err = c.file.syncDB(false)
-	}
-	took := time.Since(start)
-
+// run is the goroutine. It ends when there is nothing left to do.
+func (c *checkpointer) run(ended chan<- struct{}) {
+	defer close(ended)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.letGo()
-	c.tally.took += took
-	c.tally.longest = max(c.tally.longest, took)
-	if err == nil && left == 0 {
-		c.ended = time.Now()
-	}
-	switch {
-	case err != nil && !errors.Is(err, sqlite3.BUSY):
-		// Commits do it themselves for a while, as SQLite does.
-		c.tally.failed++
-		c.awayTo = time.Now().Add(checkpointRetry)
-		c.end(resting, 0)
-	case enough && c.seen-frames > limit/checkpointRest && c.rounds < checkpointRounds:
-		c.rounds++ // much has come meanwhile
-		if c.waiting == 0 {
-			c.state, c.next = resting, 0 // the next commit begins it
+	for {
+		step, patience := c.plan.Step(), c.plan.Patience()
+		if step == ckptplan.Nothing {
+			c.running = nil
+			return
 		}
-	case enough:
-		c.end(caughtUp, 0)
-	case frames < 0:
-		c.end(resting, c.seen+limit/4) // another connection had the lock that SQLite looks at the WAL with
-	case frames < limit:
-		c.end(resting, limit)
-	default:
-		// It is done, or readers keep it from being done.
-		if state == finishing && err != nil {
-			c.retry = frames + limit
+		c.mu.Unlock()
+		start := time.Now()
+		out, err := c.backfiller.do(step, patience)
+		out.Took = time.Since(start)
+		out.Aborted = errors.Is(err, errStopped)
+		out.Failed = err != nil && !out.Aborted
+		c.mu.Lock()
+		c.tally.took += out.Took
+		c.tally.longest = max(c.tally.longest, out.Took)
+		if out.Failed {
+			c.tally.failed++
+			c.note(err)
 		}
-		if state == finishing && err == nil {
-			c.held += (took - c.held) / 4
+		if c.plan.Ended(c.db.now(), step, out) {
+			c.letGo()
 		}
-		c.end(resting, frames+limit/4)
 	}
 }
 
-// close ends the goroutine and closes the connection.
-// Until it returns, checkpoints are left to those that commit.
-func (c *checkpointer) close() {
-	c.mu.Lock()
-	stopped := c.stopped
-	if stopped == nil {
-		c.mu.Unlock()
+// note logs why checkpoints are left to those that commit, once for each reason.
+// +checklocks:c.mu
+func (c *checkpointer) note(err error) {
+	before := c.tally.lastErr
+	c.tally.lastErr = err
+	if before != nil && before.Error() == err.Error() || c.db.failure.Load() != nil {
 		return
 	}
-	c.stop = true
-	c.wakeUp()
+	log, name := c.db.vfs.log(), c.db.name
 	c.mu.Unlock()
-	<-stopped
-	c.mu.Lock()
-	c.stop = false
-	c.mu.Unlock()
+	defer c.mu.Lock()
+	log.Warn("asyncvfs: no checkpoint in the background; commits do them themselves", "database", name, "err", err)
 }
 
-// keepAway closes the connection, and leaves checkpoints to those that commit for a while.
+// pause ends the goroutine, and keeps it from the database until resume is called.
+// When it returns, checkpoints are left to those that commit.
+func (c *checkpointer) pause() (resume func()) {
+	c.stops.Add(1)
+	c.mu.Lock()
+	c.plan.Stop()
+	c.letGo()
+	running := c.running
+	c.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+	return sync.OnceFunc(func() {
+		c.stops.Add(-1)
+		c.mu.Lock()
+		c.plan.Resume()
+		c.mu.Unlock()
+	})
+}
+
+// keepAway leaves checkpoints to those that commit for a while.
 func (c *checkpointer) keepAway(d time.Duration) {
 	c.mu.Lock()
-	c.awayTo = time.Now().Add(d)
+	c.plan.KeepAway(c.db.now() + d)
 	c.mu.Unlock()
-	c.close()
+	c.pause()()
 }

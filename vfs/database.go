@@ -68,6 +68,7 @@ type database struct {
 	kick chan struct{} // wakes the syncer
 
 	writers      writerQueue
+	own          ownFile
 	checkpointer *checkpointer
 }
 
@@ -86,6 +87,7 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		uri:     ownURI(v.name, name),
 
 		refreshMu: make(ioMutex, 1),
+		own:       ownFile{ioMu: make(ioMutex, 1)},
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
 	db.checkpointer = newCheckpointer(db)
@@ -200,6 +202,11 @@ func (db *database) closeWAL(main *dbFile) {
 		return
 	}
 
+	// It works only while a connection has the WAL open.
+	resume := db.checkpointer.pause()
+	defer resume()
+	db.checkpointer.backfiller.close()
+
 	// Closing the last connection is a promise of durability too.
 	// Nobody can be told of an error, but it is logged,
 	// and the WAL isn't deleted (see asyncVFS.Delete).
@@ -224,12 +231,12 @@ func (db *database) closeWAL(main *dbFile) {
 	own.Close()
 }
 
-// walShared reports whether several connections of the application have the WAL open.
+// walShared reports whether several connections have the WAL open.
 // They keep each other from having the database for themselves.
 func (db *database) walShared() bool {
 	db.walMu.Lock()
 	defer db.walMu.Unlock()
-	return db.walRefs > 1+int(db.checkpointer.own.Load())
+	return db.walRefs > 1
 }
 
 // hasWAL reports whether the WAL was opened by that name, and may still be there.

@@ -35,7 +35,9 @@ type dbFile struct {
 	hooked bool // takeOver was called
 	asking bool // a PRAGMA is for SQLite, and not for this VFS
 
-	exclusive bool // the connection has the database for itself
+	// exclusive is set while the connection has the database for itself, and the checkpointer is kept away:
+	// it ends that.
+	exclusive func()
 
 	lease   *lease
 	cleanup runtime.Cleanup
@@ -70,6 +72,7 @@ func (f *dbFile) Close() error {
 	}
 	f.closed = true
 	f.cleanup.Stop()
+	f.endExclusive()
 	f.db.writers.committed()
 	return f.lease.end()
 }
@@ -77,18 +80,28 @@ func (f *dbFile) Close() error {
 // Lock makes way for a connection that needs the database for itself: the last one to be closed,
 // or one that leaves WAL mode.
 func (f *dbFile) Lock(level sqlitevfs.LockLevel) error {
-	if level == sqlitevfs.LOCK_EXCLUSIVE && !f.lease.own && f.db.checkpointer.own.Load() > 0 && !f.db.walShared() {
-		f.db.checkpointer.close()
+	if level == sqlitevfs.LOCK_EXCLUSIVE && f.exclusive == nil && !f.db.walShared() {
+		f.exclusive = f.db.checkpointer.pause()
 	}
 	err := f.File.Lock(level)
-	f.exclusive = err == nil && level == sqlitevfs.LOCK_EXCLUSIVE
+	if err != nil && level == sqlitevfs.LOCK_EXCLUSIVE {
+		f.endExclusive()
+	}
 	return err
+}
+
+func (f *dbFile) endExclusive() {
+	if f.exclusive != nil {
+		f.exclusive()
+		f.exclusive = nil
+	}
 }
 
 // Unlock ends what Lock began.
 func (f *dbFile) Unlock(level sqlitevfs.LockLevel) error {
-	f.exclusive = false
-	return f.File.Unlock(level)
+	err := f.File.Unlock(level)
+	f.endExclusive()
+	return err
 }
 
 // WriteAt writes to the database file: in WAL mode, what a checkpoint brings over.

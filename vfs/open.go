@@ -66,6 +66,7 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 		lease.end()
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
 	}
+	lease.db.own.open(v, name, flags, lease.db.id)
 	return newDBFile(lease, knobs), flags, nil
 }
 

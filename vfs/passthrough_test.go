@@ -74,7 +74,7 @@ func TestRollbackModes(t *testing.T) {
 					for name := range passthroughFiles(t, dir) {
 						require.NoError(t, os.Remove(filepath.Join(dir, name)))
 					}
-					return rec.take()
+					return connections(rec.take())
 				}
 				want := run(passthroughRaw(t, rec))
 				got := run(register(t, rec))
@@ -103,7 +103,7 @@ func TestTemporaryFiles(t *testing.T) {
 		require.LessOrEqual(t, len(vfs.AllStats()), before+1)
 		require.NoError(t, c.Close())
 		var ops []string
-		for _, o := range rec.take() {
+		for _, o := range connections(rec.take()) {
 			ops = append(ops, o.String())
 		}
 		return ops

@@ -52,7 +52,11 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 			file.db.checkpointer.keepAway(explicitPause)
 		}
 	}
-	return vfsutil.WrapPragma(f.File, name, value)
+	result, err := vfsutil.WrapPragma(f.File, name, value)
+	if err == nil {
+		f.db.own.pragma(name, value)
+	}
+	return result, err
 }
 
 // wait returns once every commit made before is durable.

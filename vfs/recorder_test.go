@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -71,6 +72,11 @@ func (r *recorder) take() []op {
 	return ops
 }
 
+// connections leaves out what was done through the library's own handles.
+func connections(ops []op) []op {
+	return slices.DeleteFunc(ops, func(o op) bool { return o.own })
+}
+
 func count(ops []op, kind, file string) (n int) {
 	for _, o := range ops {
 		if o.kind == kind && o.file == file {
@@ -97,7 +103,8 @@ func (r *recorder) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFl
 	}
 	var file sqlitevfs.File
 	var out sqlitevfs.OpenFlag
-	own := kind == "wal" && flags&sqlitevfs.OPEN_CREATE == 0
+	// The library's handles: these tests' connections make files.
+	own := (kind == "wal" || kind == "db") && flags&sqlitevfs.OPEN_CREATE == 0
 	err := r.do(op{kind: "open", file: kind, own: own}, func() (err error) {
 		file, out, err = vfsutil.WrapOpenFilename(r.VFS, name, flags)
 		return err

@@ -34,7 +34,6 @@ type lease struct {
 	db   *database
 	file sqlitevfs.File
 	wal  sqlitevfs.File // nil while the connection doesn't have the WAL open
-	own  bool           // the connection is the checkpointer's
 }
 
 // acquire returns a lease of the database, which ends with end.
@@ -71,9 +70,8 @@ func (l *lease) end() error {
 		registry.dbs = slices.DeleteFunc(registry.dbs, func(db *database) bool { return db == l.db })
 	}
 	registry.mu.Unlock()
-	if !l.own && left <= int(l.db.checkpointer.own.Load()) {
-		// It was the application's last one: what is to be done when that is closed is done now.
-		l.db.checkpointer.close()
+	if left == 0 {
+		l.db.own.close()
 	}
 	return err
 }

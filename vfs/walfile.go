@@ -48,6 +48,8 @@ type walFile struct {
 	syncAsked bool
 	// newHeader is set from the write of the WAL's header until it is durable (H3).
 	newHeader bool
+	// frames is how many this transaction has written, and committed is how many the last one has.
+	frames, committed int
 	// frame holds the header of a frame until its page comes, and then both are one write.
 	// headerAt is where it belongs, and 0 while there is none.
 	frame    []byte
@@ -146,6 +148,9 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 // Where a transaction has changed pages that it had written before, SQLite writes their headers anew, without the page.
 func (w *walFile) write(p []byte, off int64) (int, error) {
 	isNew := off >= w.end
+	if len(p) == frameHeaderSize {
+		w.frames++
+	}
 	w.end = max(w.end, off+int64(len(p)))
 	if w.headerAt != 0 && off == w.headerAt+frameHeaderSize {
 		w.frame = append(w.frame, p...)
@@ -230,9 +235,6 @@ func (w *walFile) Truncate(size int64) error {
 // a commit waits in CommitPhaseTwo, after the write lock is released,
 // and a checkpoint in CheckpointStart.
 func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
-	if w.main.lease.own {
-		w.db.checkpointer.hasLooked()
-	}
 	if err := w.db.failed(); err != nil {
 		return tag(err)
 	}
@@ -301,5 +303,6 @@ func (w *walFile) settle() {
 func (w *walFile) published() (seq, n uint64) {
 	seq, n = w.db.commits(w.uncounted, w.commitFrame)
 	w.uncounted, w.wrote, w.syncAsked, w.commitFrame, w.end = walBytes{}, false, false, false, 0
+	w.committed, w.frames = w.frames, 0
 	return seq, n
 }

@@ -92,7 +92,8 @@ func (b Base) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 	if main, ok := vfsutil.UnwrapFile[*file](name.DatabaseFile()); ok && flags&sqlitevfs.OPEN_WAL != 0 {
 		f.main = main
 	}
-	f.shm = sqlitevfs.NewSharedMemory(filepath.Join(d.cfg.ShmDir, d.id+"-"+base+"-shm"), flags)
+	f.shmPath = filepath.Join(d.cfg.ShmDir, d.id+"-"+base+"-shm")
+	f.shm = sqlitevfs.NewSharedMemory(f.shmPath, flags)
 	return f, flags, nil
 }
 
@@ -136,6 +137,7 @@ type file struct {
 	process   int
 	handle    int
 	shm       sqlitevfs.SharedMemory
+	shmPath   string
 	powersafe bool
 	syncsDir  bool
 	main      *file // of the same connection
@@ -148,6 +150,7 @@ var (
 	_ sqlitevfs.FileHasMoved           = (*file)(nil)
 	_ sqlitevfs.FileLockState          = (*file)(nil)
 	_ vfs.FileIdentity                 = (*file)(nil)
+	_ vfs.SharedMemoryPath             = (*file)(nil)
 	_ vfs.DirSyncer                    = Base{}
 	_ rules.Disabler                   = Base{}
 )
@@ -249,6 +252,9 @@ func (f *file) PowersafeOverwrite() bool             { return f.powersafe }
 func (f *file) SetPowersafeOverwrite(on bool)        { f.powersafe = on && f.d.cfg.Powersafe }
 func (f *file) SharedMemory() sqlitevfs.SharedMemory { return f.shm }
 func (f *file) Identity() any                        { return identity{f.ino, f.process} }
+
+// SharedMemoryPath implements [vfs.SharedMemoryPath].
+func (f *file) SharedMemoryPath() string { return f.shmPath }
 
 // SetDB is told the connection.
 func (f *file) SetDB(db any) { f.conn = db }

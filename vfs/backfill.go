@@ -1,0 +1,480 @@
+package vfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/ckptplan"
+	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+)
+
+const (
+	// backfillChunk is how much is written to the database file at once, where pages follow each other.
+	backfillChunk = 256 << 10
+	// finishTries is how often all is brought over while commits wait, where some slip in.
+	finishTries = 4
+	// lookTurns is how often a lock that is held is looked at before the goroutine sleeps.
+	lookTurns = 200
+	lookNap   = 50 * time.Microsecond
+)
+
+// The reasons not to checkpoint in the background.
+var (
+	errStopped   = errors.New("stopped")
+	errUnsettled = errors.New("the WAL-index is being written or restored")
+	errChecksums = errors.New("the database has checksums, which SQLite's VFS for them computes")
+	errSectors   = errors.New("the pages of the database are smaller than the blocks that its VFS writes")
+	errUnsynced  = errors.New("part of the WAL is to be written once more after a failed sync")
+	errForeign   = errors.New("the WAL isn't what its index says")
+	errNoHandle  = errors.New("the database isn't open for writing")
+)
+
+// backfiller brings frames of the WAL over to the database file, as SQLite's walCheckpoint does in passive mode,
+// under the same locks, but through handles of the database's own.
+// It needs no connection, and so none of what the application gives to those:
+// extensions, hooks, an authorizer, keys, a schema that takes long to read.
+//
+// It isn't quite the same in two ways, both of which others may see as if checkpoints had failed halfway:
+// the locks are released during the sync of the database file,
+// and nBackfill is never published before that (H2), also where only part of the WAL was brought over.
+//
+// https://sqlite.org/src/file/src/wal.c
+type backfiller struct {
+	db      *database
+	waiter  *waiter
+	stopped func() bool
+
+	index *walindex.Index // nil until needed
+	buf   []byte
+}
+
+// close is called before SQLite closes the WAL, while nothing is under way.
+func (b *backfiller) close() {
+	if b.index != nil {
+		b.index.Close()
+		b.index = nil
+	}
+}
+
+// do does a step.
+func (b *backfiller) do(step ckptplan.Step, patience time.Duration) (out ckptplan.Outcome, err error) {
+	out.Frames = -1
+	if b.index == nil {
+		if b.index, err = walindex.Open(b.db.indexPath()); err != nil {
+			return out, err
+		}
+	}
+	if step == ckptplan.Finish {
+		return b.finish(patience)
+	}
+	h, err := b.header()
+	if err != nil {
+		return out, err
+	}
+	return b.round(h, b.syncWAL)
+}
+
+// header returns what the last commit has published.
+func (b *backfiller) header() (h walindex.Header, err error) {
+	ok := b.until(ckptplan.Patience, func() bool {
+		var whole bool
+		h, whole = b.index.Header()
+		return whole
+	})
+	if b.stopped() {
+		return h, errStopped
+	}
+	if !ok {
+		return h, errUnsettled
+	}
+	return h, nil
+}
+
+// until looks until something is so, with that much patience.
+func (b *backfiller) until(patience time.Duration, so func() bool) bool {
+	start := time.Now()
+	for turns := 0; !so(); turns++ {
+		if b.stopped() || time.Since(start) > patience {
+			return false
+		}
+		if turns < lookTurns {
+			runtime.Gosched()
+		} else {
+			time.Sleep(lookNap)
+		}
+	}
+	return true
+}
+
+// finish brings over all of the WAL, while commits of this process wait,
+// and waits until no reader needs it any more: the next to write starts it over.
+func (b *backfiller) finish(patience time.Duration) (out ckptplan.Outcome, err error) {
+	start := time.Now()
+	left := func() time.Duration { return patience - time.Since(start) }
+	for try := 0; ; try++ {
+		h, err := b.header()
+		if err != nil {
+			return out, err
+		}
+		// The commits that wait for this sync are readers: it comes first.
+		if err := b.syncWAL(); err != nil {
+			return out, err
+		}
+		synced := h.MaxFrame
+		var lookErr error
+		quiet := b.until(left(), func() bool {
+			busy, err := b.readBelow(synced)
+			lookErr = err
+			return err != nil || !busy
+		})
+		if lookErr != nil {
+			return out, lookErr
+		}
+		if h, err = b.header(); err != nil {
+			return out, err
+		}
+		if h.MaxFrame != synced && try < finishTries {
+			continue // a commit that wasn't held
+		}
+		out, err = b.round(h, func() error {
+			if h.MaxFrame == synced {
+				return nil
+			}
+			return b.syncWAL()
+		})
+		done := out.Frames >= 0 && out.Left == 0
+		if err != nil || !done && (!quiet || try >= finishTries) {
+			return out, err
+		}
+		if done {
+			break
+		}
+	}
+	free := b.until(left(), func() bool {
+		for i := 1; i < walindex.Readers; i++ {
+			if held, err := b.index.Held(walindex.Read(i)); err != nil || held {
+				return false
+			}
+		}
+		return true
+	})
+	if !free {
+		out.Left = 1
+	}
+	return out, nil
+}
+
+// readBelow reports whether somebody writes, or reads a state of the database from before that frame.
+func (b *backfiller) readBelow(frame uint32) (bool, error) {
+	if held, err := b.index.Held(walindex.Write); err != nil || held {
+		return held, err
+	}
+	for i := 1; i < walindex.Readers; i++ {
+		if b.index.ReadMark(i) < frame {
+			if held, err := b.index.Held(walindex.Read(i)); err != nil || held {
+				return held, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// round brings over what it may of the WAL that h describes.
+func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptplan.Outcome, err error) {
+	out.Frames = -1
+	if b.index.Backfilled() < h.MaxFrame {
+		// H1: a real sync that starts after these frames were written, also where this process has written none.
+		if err := syncWAL(); err != nil {
+			return out, err
+		}
+		upTo, err := b.backfill(h)
+		if err != nil || upTo == 0 {
+			return out, err
+		}
+		if err := b.publish(h, upTo); err != nil {
+			return out, err
+		}
+	}
+	now, err := b.header()
+	if err != nil {
+		return out, err
+	}
+	if now.Salt != h.Salt {
+		return out, nil // somebody has started it over
+	}
+	out.Frames = int(h.MaxFrame)
+	out.Left = max(0, out.Frames-int(b.index.Backfilled()))
+	return out, nil
+}
+
+// syncWAL makes the WAL durable.
+func (b *backfiller) syncWAL() error {
+	if b.db.rules.Has(rules.H1) {
+		return nil
+	}
+	return b.db.syncForeign(context.Background(), b.waiter)
+}
+
+// backfill copies pages to the database file. It returns up to which frame it has all of them now,
+// which isn't durable yet, or 0 if locks kept it from its work.
+func (b *backfiller) backfill(h walindex.Header) (upTo uint32, err error) {
+	if ok, err := b.index.TryLock(walindex.Checkpoint); err != nil || !ok {
+		return 0, err
+	}
+	defer b.index.Unlock(walindex.Checkpoint)
+	upTo, err = b.safe(h.MaxFrame)
+	if err != nil || upTo <= b.index.Backfilled() {
+		return min(upTo, b.index.Backfilled()), err
+	}
+	// Those who read nothing but the database file.
+	if ok, err := b.index.TryLock(walindex.Read(0)); err != nil || !ok {
+		return 0, err
+	}
+	defer b.index.Unlock(walindex.Read(0))
+	// Since the header was read, the WAL may have been started over. From here on it isn't.
+	if live, ok := b.index.Header(); !ok || live.Salt != h.Salt {
+		return 0, nil
+	}
+	b.index.SetAttempted(upTo)
+	b.db.countCheckpoint()
+
+	return upTo, b.db.own.use(func(file sqlitevfs.File) error {
+		if err := b.copy(file, h, b.index.Backfilled(), upTo); err != nil {
+			return err
+		}
+		if live, ok := b.index.Header(); ok && live.MaxFrame == upTo {
+			return b.db.writeDB(0, func() error { return file.Truncate(int64(h.Pages) * int64(h.PageSize)) })
+		}
+		return nil
+	})
+}
+
+// safe returns up to which frame the database file may be written: no reader uses an older state.
+func (b *backfiller) safe(frame uint32) (uint32, error) {
+	for i := 1; i < walindex.Readers; i++ {
+		mark := b.index.ReadMark(i)
+		if mark >= frame {
+			continue
+		}
+		free, err := b.index.TryLock(walindex.Read(i))
+		if err != nil {
+			return 0, err
+		}
+		if !free {
+			frame = mark
+			continue
+		}
+		if i == 1 {
+			b.index.SetReadMark(i, frame)
+		} else {
+			b.index.SetReadMark(i, walindex.NoMark)
+		}
+		if err := b.index.Unlock(walindex.Read(i)); err != nil {
+			return 0, err
+		}
+	}
+	return frame, nil
+}
+
+// copy copies the pages of the frames after from, up to the frame to, each as its last frame has it.
+func (b *backfiller) copy(file sqlitevfs.File, h walindex.Header, from, to uint32) error {
+	if err := b.suits(file, h); err != nil {
+		return err
+	}
+	numbers, err := b.index.PageNumbers(from+1, to)
+	if err != nil {
+		return err
+	}
+	frames := make(map[uint32]uint32, len(numbers))
+	for i, page := range numbers {
+		if page != 0 && page <= h.Pages {
+			frames[page] = from + 1 + uint32(i)
+		}
+	}
+	pages := make([]uint32, 0, len(frames))
+	for page := range frames {
+		pages = append(pages, page)
+	}
+	slices.Sort(pages)
+	if err := b.grow(file, h); err != nil {
+		return err
+	}
+	size := h.PageSize
+	for len(pages) > 0 {
+		first, run := pages[0], 0
+		b.buf = b.buf[:0]
+		for run < len(pages) && pages[run] == first+uint32(run) && len(b.buf) < backfillChunk {
+			page := pages[run]
+			if err := b.read(h, frames[page], page); err != nil {
+				return err
+			}
+			run++
+		}
+		if b.stopped() {
+			return errStopped
+		}
+		if first == 1 && hasChecksums(b.buf) {
+			return errChecksums
+		}
+		err := b.db.writeDB(len(b.buf), func() error {
+			_, err := file.WriteAt(b.buf, int64(first-1)*int64(size))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		pages = pages[run:]
+	}
+	return nil
+}
+
+// read appends a frame's page to the buffer.
+func (b *backfiller) read(h walindex.Header, frame, page uint32) error {
+	at := int64(walHeaderSize) + int64(frame-1)*int64(frameHeaderSize+h.PageSize)
+	n := len(b.buf)
+	b.buf = slices.Grow(b.buf, frameHeaderSize+h.PageSize)[:n+frameHeaderSize+h.PageSize]
+	p := b.buf[n:]
+	if n, err := b.db.walHandle().ReadAt(p, at); n < len(p) {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read frame %d of the WAL: %w", frame, err)
+	}
+	if binary.BigEndian.Uint32(p) != page || !bytes.Equal(p[8:16], h.Salt[:]) {
+		return fmt.Errorf("frame %d, page %d: %w", frame, page, errForeign)
+	}
+	copy(p, p[frameHeaderSize:])
+	b.buf = b.buf[:n+h.PageSize]
+	return nil
+}
+
+// suits reports an error if the database file isn't ours to write.
+func (b *backfiller) suits(file sqlitevfs.File, h walindex.Header) error {
+	if b.db.unsynced.Load() != nil {
+		return errUnsynced
+	}
+	// A VFS that writes whole blocks keeps others from those meanwhile by locks that this handle doesn't have.
+	if _, wrapped := file.(sqlitevfs.FileUnwrap); wrapped && h.PageSize%file.SectorSize() != 0 {
+		return errSectors
+	}
+	var header [100]byte
+	if n, err := file.ReadAt(header[:], 0); n < len(header) && err != nil && err != io.EOF {
+		return err
+	}
+	if hasChecksums(header[:]) {
+		return errChecksums
+	}
+	return nil
+}
+
+// hasChecksums reports whether go-sqlite3 takes the database for one with checksums, which a checkpoint has to compute.
+//
+// https://sqlite.org/cksumvfs.html
+func hasChecksums(page1 []byte) bool { return len(page1) > 20 && page1[20] == 8 }
+
+// grow tells the file system how long the database file will be.
+func (b *backfiller) grow(file sqlitevfs.File, h walindex.Header) error {
+	want := int64(h.Pages) * int64(h.PageSize)
+	size, err := file.Size()
+	if err != nil || size >= want {
+		return err
+	}
+	// As SQLite: more than the WAL can have brought is corruption somewhere.
+	if size+65536+int64(h.MaxFrame)*int64(h.PageSize) < want {
+		return fmt.Errorf("%d pages: %w", h.Pages, errForeign)
+	}
+	return b.db.writeDB(0, func() error {
+		// It is a hint, and an error of it isn't one.
+		vfsutil.WrapSizeHint(file, want)
+		return nil
+	})
+}
+
+// publish makes the database file durable, and then says that the frames up to that one needn't be read any more.
+func (b *backfiller) publish(h walindex.Header, upTo uint32) error {
+	if b.index.Backfilled() >= upTo {
+		return nil
+	}
+	if !b.db.rules.Has(rules.H2) {
+		if err := b.db.syncOwnDB(b.waiter); err != nil {
+			return err
+		}
+	}
+	var ok bool
+	var err error
+	b.until(ckptplan.Patience, func() bool {
+		ok, err = b.index.TryLock(walindex.Checkpoint)
+		return ok || err != nil
+	})
+	if err != nil || !ok {
+		return err // another checkpoint does the same
+	}
+	defer b.index.Unlock(walindex.Checkpoint)
+	// It can't be started over while frames are left, and if none are, another one has brought them over.
+	if live, ok := b.index.Header(); ok && live.Salt == h.Salt && b.index.Backfilled() < upTo {
+		b.index.SetBackfilled(upTo)
+	}
+	return nil
+}
+
+// indexPath returns where the WAL-index is that connections of this process use.
+func (db *database) indexPath() string {
+	if path, ok := db.own.indexPath(); ok {
+		return path
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return strings.TrimSuffix(db.walNames[0].name, "-wal") + "-shm"
+}
+
+// walHandle returns the library's own handle of the WAL. The WAL is open.
+func (db *database) walHandle() sqlitevfs.File {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.walSync
+}
+
+func (db *database) countCheckpoint() {
+	db.mu.Lock()
+	db.tally.checkpoints++
+	db.mu.Unlock()
+}
+
+// writeDB writes n bytes to the database file, or changes its size.
+func (db *database) writeDB(n int, write func() error) error {
+	// H5: nothing is written after a failed sync.
+	if err := db.failed(); err != nil {
+		return err
+	}
+	// H2: from before the write until a sync that starts after it the file isn't durable.
+	db.wrote(syncqueue.DB, 1)
+	err := write()
+	db.wrote(syncqueue.DB, max(1, n))
+	return err
+}
+
+// syncOwnDB makes the database file durable through the library's own handle.
+func (db *database) syncOwnDB(w *waiter) error {
+	db.mu.Lock()
+	// Another process may have written part of it.
+	db.queue.Wrote(syncqueue.DB, 1)
+	seq, flags := db.queue.Written(syncqueue.DB), db.flags
+	db.mu.Unlock()
+	return db.await(context.Background(), w, syncqueue.Request[*waiter]{
+		File: syncqueue.DB, Seq: seq, Urgent: true,
+	}, func() error {
+		return db.own.use(func(file sqlitevfs.File) error { return file.Sync(flags) })
+	})
+}

@@ -1,0 +1,257 @@
+package vfs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+	"github.com/stretchr/testify/require"
+)
+
+// logs keeps what is logged.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func (l *logs) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), text)
+}
+
+// extension is what the application loads into each of its connections.
+var extension struct {
+	sync.Once
+	opened atomic.Int32
+	fail   atomic.Bool
+}
+
+// TestNoConnectionOfItsOwn: a checkpoint in the background opens nothing,
+// and so nothing of the application's can fail it, hold it up, or be seen by it.
+func TestNoConnectionOfItsOwn(t *testing.T) {
+	extension.Do(func() {
+		sqlite3.AutoExtension(func(*sqlite3.Conn) error {
+			extension.opened.Add(1)
+			if extension.fail.Load() {
+				return errors.New("not now")
+			}
+			return nil
+		})
+	})
+	rec := newRecorder()
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, register(t, rec), wal, normal, often)
+	exec(t, c, "CREATE TABLE t(x)")
+	opened := extension.opened.Load()
+	rec.take()
+	extension.fail.Store(true)
+	defer extension.fail.Store(false)
+	eventually(t, func() bool {
+		fill(t, c, "t", 10)
+		return stats(t, path).WALRestarts > 3
+	})
+	require.Equal(t, opened, extension.opened.Load())
+	require.Zero(t, count(rec.take(), "open", "db"))
+	require.Zero(t, stats(t, path).FailedCheckpoints)
+	require.NoError(t, c.Close())
+}
+
+// TestWriteLockIsFree: a checkpoint in the background never has the write lock,
+// also while commits of this process wait for it: another process, without patience, writes.
+func TestWriteLockIsFree(t *testing.T) {
+	for _, at := range []op{{kind: "sync", file: "wal"}, {kind: "sync", file: "db"}, {kind: "write", file: "db"}} {
+		t.Run(at.kind+"-"+at.file, func(t *testing.T) {
+			rec := newRecorder()
+			var hold atomic.Bool
+			started, goOn := make(chan struct{}), make(chan struct{})
+			rec.before = func(o op) error {
+				if o.kind == at.kind && o.file == at.file && o.own && hold.CompareAndSwap(true, false) {
+					close(started)
+					<-goOn
+				}
+				return nil
+			}
+			path := filepath.Join(t.TempDir(), "test.db")
+			c := open(t, path, register(t, rec), wal, normal, often)
+			stock := open(t, path, "", impatient, normal, "_pragma=wal_autocheckpoint(0)")
+			exec(t, c, "CREATE TABLE t(x)")
+			fill(t, c, "t", 8)
+			hold.Store(true)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				fill(t, c, "t", 200)
+			}()
+			<-started
+			for range 20 {
+				exec(t, stock, "INSERT INTO t VALUES(0)")
+			}
+			close(goOn)
+			<-done
+			require.Equal(t, "228", query(t, c, "SELECT count(*) FROM t"))
+		})
+	}
+}
+
+// TestHeldCommitCancelled: a commit whose context ends while it waits for a checkpoint leaves no lock behind.
+func TestHeldCommitCancelled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, "async", wal, normal, often, impatient)
+	exec(t, c, "CREATE TABLE t(x)")
+	stop, done := make(chan struct{}), make(chan error)
+	readers := []*sqlite3.Conn{open(t, path, "async"), open(t, path, "async")}
+	for _, r := range readers {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+				}
+				if err := r.Exec("SELECT count(*) FROM t"); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	for i := range 2000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		c.SetInterrupt(ctx)
+		if i%3 == 0 {
+			go cancel()
+		}
+		err := c.Exec("INSERT INTO t VALUES(zeroblob(3000))")
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, sqlite3.INTERRUPT)
+		}
+	}
+	c.SetInterrupt(context.Background())
+	close(stop)
+	for range readers {
+		require.NoError(t, <-done)
+	}
+	require.NotZero(t, stats(t, path).Checkpoints)
+}
+
+// TestCheckpointAfterBulkLoad: the only connection can checkpoint as it likes
+// after a transaction that has filled the WAL.
+func TestCheckpointAfterBulkLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, "async", wal, normal, impatient)
+	exec(t, c, "CREATE TABLE t(x)")
+	for i := range 20 {
+		exec(t, c, "BEGIN")
+		fill(t, c, "t", 2000)
+		exec(t, c, "COMMIT")
+		_, _, err := c.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+		require.NoError(t, err, i)
+	}
+	require.NotZero(t, stats(t, path).Checkpoints)
+}
+
+// TestWALIsKept where the application says so.
+func TestWALIsKept(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(*sqlite3.Conn) error
+	}{
+		{"persist-wal", func(c *sqlite3.Conn) error {
+			_, err := c.FileControl("main", sqlite3.FCNTL_PERSIST_WAL, true)
+			return err
+		}},
+		{"no-checkpoint-on-close", func(c *sqlite3.Conn) error {
+			_, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
+			return err
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for i := range 30 {
+				path := filepath.Join(t.TempDir(), "test.db")
+				c := open(t, path, "async", wal, normal, often)
+				require.NoError(t, tt.set(c))
+				exec(t, c, "CREATE TABLE t(x)")
+				fill(t, c, "t", 7+i)
+				require.NoError(t, c.Close())
+				require.FileExists(t, path+"-wal")
+			}
+		})
+	}
+}
+
+// TestBackfill: what it brings over is what SQLite would, for every size of page, also where the database shrinks.
+func TestBackfill(t *testing.T) {
+	for _, size := range []string{"512", "1024", "4096", "65536"} {
+		t.Run(size, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "test.db")
+			c := open(t, path, "async", "_pragma=page_size("+size+")", wal, normal, often)
+			exec(t, c, "CREATE TABLE t(i INTEGER PRIMARY KEY, x); CREATE INDEX tx ON t(x)")
+			rows := func(c *sqlite3.Conn) string {
+				return query(t, c, "SELECT count(*)||' '||total(length(x))||' '||max(hex(x)) FROM t")
+			}
+			for i := range 12 {
+				fillBlobs(t, c, 60)
+				exec(t, c, "DELETE FROM t WHERE i % 3 = 0")
+				if i%5 == 4 {
+					exec(t, c, "VACUUM")
+				}
+			}
+			before := stats(t, path)
+			require.NotZero(t, before.Checkpoints)
+			require.NotZero(t, before.WALRestarts)
+			require.Zero(t, before.FailedCheckpoints)
+			want := rows(c)
+			require.NoError(t, c.Close())
+			stock := open(t, path, "")
+			require.Equal(t, want, rows(stock))
+			require.Equal(t, "ok", query(t, stock, "PRAGMA integrity_check"))
+		})
+	}
+}
+
+func fillBlobs(t *testing.T, c *sqlite3.Conn, n int) {
+	for range n {
+		exec(t, c, "INSERT INTO t(x) VALUES(randomblob(1+abs(random())%2000))")
+	}
+}
+
+// TestBackfillOfChecksums: a database with checksums is left to SQLite, whose VFS for them computes those.
+func TestBackfillOfChecksums(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	var log logs
+	name := register(t, sqlitevfs.Find(""), vfs.Logger(log.logger()))
+	c := open(t, path, name, normal, often)
+	_, err := c.FileControl("main", sqlite3.FCNTL_RESERVE_BYTES, 8)
+	require.NoError(t, err)
+	exec(t, c, "VACUUM; PRAGMA journal_mode=wal; CREATE TABLE t(x)")
+	eventually(t, func() bool {
+		fill(t, c, "t", 1)
+		s := stats(t, path)
+		return s.WALRestarts > 1 && s.FailedCheckpoints > 0
+	})
+	require.NoError(t, c.Close())
+	require.Equal(t, 1, log.count("checksums"))
+	c = open(t, path, name)
+	require.Equal(t, "1", query(t, c, "PRAGMA checksum_verification"))
+	require.Equal(t, "ok", query(t, c, "PRAGMA integrity_check"))
+}
