@@ -1,0 +1,170 @@
+package vfs_test
+
+import (
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+	"github.com/stretchr/testify/require"
+)
+
+// pauses is a base VFS that stops at one operation.
+type pauses struct {
+	*recorder
+	hold          atomic.Bool
+	started, goOn chan struct{}
+	once          sync.Once
+}
+
+func (p *pauses) release() { p.once.Do(func() { close(p.goOn) }) }
+
+// newPauses stops before the next such operation of the library's own after hold is set.
+func newPauses(kind, file string) *pauses {
+	p := &pauses{recorder: newRecorder(), started: make(chan struct{}), goOn: make(chan struct{})}
+	p.before = func(o op) error {
+		if o.kind == kind && o.file == file && o.own && p.hold.CompareAndSwap(true, false) {
+			close(p.started)
+			<-p.goOn
+		}
+		return nil
+	}
+	return p
+}
+
+// TestPublishedAfterSync: nobody is told that frames are in the database file before that is durable (H2):
+// another process would overwrite them.
+func TestPublishedAfterSync(t *testing.T) {
+	p := newPauses("sync", "db")
+	defer p.release()
+	path := filepath.Join(t.TempDir(), "test.db")
+	c, stock := open(t, path, register(t, p.recorder), wal, normal, often), open(t, path, "")
+	exec(t, c, "CREATE TABLE t(x)")
+	p.take()
+	p.hold.Store(true)
+	fill(t, c, "t", 15)
+	<-p.started
+	require.NotZero(t, count(p.take(), "write", "db"))
+	query(t, stock, "SELECT count(*) FROM t")
+	frames, done, err := stock.WALCheckpoint("main", sqlite3.CHECKPOINT_NOOP)
+	require.NoError(t, err)
+	require.Greater(t, frames, 10)
+	require.Zero(t, done)
+	p.release()
+	eventually(t, func() bool {
+		_, done, err := stock.WALCheckpoint("main", sqlite3.CHECKPOINT_NOOP)
+		require.NoError(t, err)
+		return done > 0
+	})
+}
+
+// TestStartedOverMeanwhile: another process checkpoints all and starts the WAL over
+// between the checkpointer's first look and its lock, or between its copying and what it publishes.
+func TestStartedOverMeanwhile(t *testing.T) {
+	for _, file := range []string{"wal", "db"} {
+		t.Run(file, func(t *testing.T) {
+			p := newPauses("sync", file)
+			defer p.release()
+			path := filepath.Join(t.TempDir(), "test.db")
+			// Off, so that no other sync of the WAL comes before.
+			c, stock := open(t, path, register(t, p.recorder), wal, off, often), open(t, path, "", full, "_pragma=wal_autocheckpoint(0)")
+			exec(t, c, "CREATE TABLE t(x)")
+			p.hold.Store(true)
+			fill(t, c, "t", 15)
+			<-p.started
+			_, _, err := stock.WALCheckpoint("main", sqlite3.CHECKPOINT_RESTART)
+			require.NoError(t, err)
+			fill(t, stock, "t", 40) // more frames than there were
+			p.release()
+			_, done, err := stock.WALCheckpoint("main", sqlite3.CHECKPOINT_NOOP)
+			require.NoError(t, err)
+			require.Zero(t, done)
+			require.NoError(t, c.Close())
+			require.Equal(t, "55", query(t, stock, "SELECT count(*) FROM t"))
+			require.Equal(t, "ok", query(t, stock, "PRAGMA integrity_check"))
+			frames, done, err := stock.WALCheckpoint("main", sqlite3.CHECKPOINT_NOOP)
+			require.NoError(t, err)
+			require.Zero(t, done)
+			require.Greater(t, frames, 40)
+		})
+	}
+}
+
+// TestSnapshotOfReader: what a reader sees stays as it is, whatever is checkpointed meanwhile.
+func TestSnapshotOfReader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, "async", wal, normal, often)
+	reader := open(t, path, "", "_pragma=cache_size(2)")
+	exec(t, c, "CREATE TABLE t(i INTEGER PRIMARY KEY, n, x)")
+	exec(t, c, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<200) INSERT INTO t SELECT i, 0, zeroblob(3000) FROM n")
+	exec(t, c, "PRAGMA wal_checkpoint(TRUNCATE)")
+	for _, before := range []string{"", "UPDATE t SET n=0 WHERE i<5"} {
+		if before != "" {
+			exec(t, c, before)
+		}
+		exec(t, reader, "BEGIN")
+		require.Equal(t, "0", query(t, reader, "SELECT sum(n) FROM t"))
+		for i := range 10 {
+			exec(t, c, "UPDATE t SET n=n+1 WHERE i%10="+string(rune('0'+i)))
+			require.Equal(t, "0", query(t, reader, "SELECT sum(n) FROM t"))
+		}
+		exec(t, reader, "COMMIT")
+		require.Equal(t, "200", query(t, reader, "SELECT sum(n) FROM t"))
+		exec(t, c, "UPDATE t SET n=0")
+		eventually(t, func() bool {
+			exec(t, c, "UPDATE t SET n=0 WHERE i=1")
+			return stats(t, path).WALRestarts > 0
+		})
+	}
+	require.NotZero(t, stats(t, path).Checkpoints)
+}
+
+// TestOwnHandleOfAReader: a connection that may not write makes no handle, and the first that may does.
+func TestOwnHandleOfAReader(t *testing.T) {
+	rec := newRecorder()
+	name := register(t, rec)
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, name, wal, normal)
+	exec(t, c, "CREATE TABLE t(x)")
+	require.NoError(t, c.Close())
+	rec.take()
+	reader := open(t, path, name, "mode=ro")
+	require.Equal(t, "0", query(t, reader, "SELECT count(*) FROM t"))
+	own := func() (n int) {
+		for _, o := range rec.take() {
+			if o.kind == "open" && o.file == "db" && o.own {
+				n++
+			}
+		}
+		return n
+	}
+	own() // of the reader itself: it makes no files either
+	c = open(t, path, name, wal, normal, often)
+	require.Equal(t, 1, own())
+	open(t, path, name)
+	require.Zero(t, own())
+	eventually(t, func() bool {
+		fill(t, c, "t", 10)
+		return stats(t, path).WALRestarts > 0
+	})
+	require.Zero(t, stats(t, path).FailedCheckpoints)
+}
+
+// TestHandlesAreClosed: with the last connection, the library's handles are.
+func TestHandlesAreClosed(t *testing.T) {
+	path := filepath.Join(handlesDir(t), "test.db")
+	for range 3 {
+		c := open(t, path, "async", wal, normal, often)
+		exec(t, c, "CREATE TABLE IF NOT EXISTS t(x)")
+		fill(t, c, "t", 50)
+		require.NoError(t, c.Close())
+		require.Zero(t, handlesListed(path))
+		_, err := vfs.Stats(path)
+		require.ErrorIs(t, err, vfs.ErrNotOpen)
+	}
+}
+
+var _ sqlitevfs.VFSFilename = (*pauses)(nil)
