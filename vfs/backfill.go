@@ -191,10 +191,28 @@ func (b *backfiller) readBelow(frame uint32) (bool, error) {
 	return false, nil
 }
 
+// readersBlock reports whether a reader uses a state of the database from before anything that is left to be brought over.
+// No sync is done for that.
+func (b *backfiller) readersBlock() (bool, error) {
+	done := b.index.Backfilled()
+	for i := 1; i < walindex.Readers; i++ {
+		if b.index.ReadMark(i) <= done {
+			if held, err := b.index.Held(walindex.Read(i)); err != nil || held {
+				return held, err
+			}
+		}
+	}
+	return false, nil
+}
+
 // round brings over what it may of the WAL that h describes.
 func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptplan.Outcome, err error) {
 	out.Frames = -1
-	if b.index.Backfilled() < h.MaxFrame {
+	blocked, err := b.readersBlock()
+	if err != nil {
+		return out, err
+	}
+	if b.index.Backfilled() < h.MaxFrame && !blocked {
 		// H1: a real sync that starts after these frames were written, also where this process has written none.
 		if err := syncWAL(); err != nil {
 			return out, err

@@ -5,7 +5,7 @@
 // somebody who wants it kept away), what to do comes out, and time is a value that the caller passes.
 //
 //	         a commit, enough frames               as far as the limit
-//	Resting ────────────────────────▶ Passive ────────────────────▶ CaughtUp
+//	Resting ────────────────────────▶ Passive ────────────────────▶ Ready
 //	   ▲  ▲                              │                             │ the next commit
 //	   │  └───── the round has ended ────┘                             ▼
 //	   └──────────────────── the round has ended ───────────────── Finishing
@@ -89,7 +89,7 @@ type state uint8
 const (
 	resting state = iota
 	passive
-	caughtUp
+	ready
 	finishing
 )
 
@@ -107,6 +107,7 @@ type Planner struct {
 	waiting    int    // commits that do
 	rounds     int    // passive rounds so far, each for what came during the one before
 	reached    int    // frames that the last step had brought over
+	heldUp     bool   // a reader has kept two steps in a row from bringing anything over
 	retry      int    // frames in the WAL at which commits may be made to wait again, after that was in vain
 
 	ended Time          // the last time that nothing was left
@@ -121,7 +122,7 @@ func (p *Planner) Filled(now Time, c Commit) Verdict {
 	// This process has started the WAL over, or another one has: commits of several connections don't come in order.
 	if c.Generation != p.generation || c.Frames < p.seen/2 {
 		p.next, p.seen, p.generation = 0, 0, c.Generation
-		if p.state == caughtUp {
+		if p.state == ready {
 			p.rest(0)
 		}
 	}
@@ -137,13 +138,13 @@ func (p *Planner) Filled(now Time, c Commit) Verdict {
 			p.eager = now-p.ended > Share*p.held
 			p.state = passive
 		}
-	case caughtUp:
+	case ready:
 		p.state = finishing
 	}
 	switch {
 	case p.state == finishing,
 		// Commits are faster than the checkpoint.
-		p.state == passive && c.Frames >= 2*p.limit,
+		p.state == passive && c.Frames >= max(2*p.limit, p.retry),
 		// It would be the one to do it, and has written more than all before it.
 		p.state == passive && c.Own >= c.Threshold:
 		p.waiting++
@@ -178,7 +179,11 @@ func (p *Planner) Step() Step {
 
 // Patience returns how long [Finish] waits for readers.
 // The further the WAL is past its limit, the longer: where short readers overlap, it would grow without end.
+// A long one isn't worth that.
 func (p *Planner) Patience() time.Duration {
+	if p.heldUp {
+		return Patience
+	}
 	times := time.Duration(max(1, p.seen/max(1, p.limit)))
 	return min(Patience*times*times, MaxPatience)
 }
@@ -197,29 +202,33 @@ func (p *Planner) Ended(now Time, step Step, o Outcome) bool {
 		return p.rest(p.seen + p.limit/4)
 	}
 	if o.Frames < p.reached {
-		p.reached, p.retry = 0, 0 // the WAL was started over
+		p.reached, p.retry, p.heldUp = 0, 0, false // the WAL was started over
 	}
-	// A reader that holds up two steps in a row may go on for long: no commit waits for that.
-	heldUp := o.Left > 0 && o.Frames-o.Left == p.reached
+	// That reader may go on for long: commits seldom wait for it.
+	p.heldUp = o.Left > 0 && o.Frames-o.Left == p.reached
 	p.reached = o.Frames - o.Left
 	if o.Left == 0 {
 		p.ended = now
 	}
 	if step == Finish {
-		if o.Left > 0 {
+		switch {
+		case o.Left > 0 && p.heldUp:
+			p.retry = o.Frames + max(p.limit, o.Frames/2)
+		case o.Left > 0:
 			p.retry = o.Frames + p.limit
-		} else {
+		default:
 			p.held += (o.Took - p.held) / 4
 		}
 		return p.rest(o.Frames + p.limit/4)
 	}
+	caughtUp := (p.eager || o.Frames >= p.limit) && o.Left <= p.limit && !p.heldUp
 	switch {
-	case (p.eager || o.Frames >= p.limit) && o.Frames >= p.retry && o.Left <= p.limit && !heldUp:
-		if p.seen-o.Frames > p.limit/Rest && p.rounds < MaxRounds {
+	case o.Frames >= p.retry && (caughtUp || p.heldUp && o.Frames >= 2*p.limit):
+		if caughtUp && p.seen-o.Frames > p.limit/Rest && p.rounds < MaxRounds {
 			p.rounds++ // much has come meanwhile
 			return false
 		}
-		p.state, p.rounds = caughtUp, 0
+		p.state, p.rounds = ready, 0
 		if p.waiting > 0 {
 			p.state = finishing // nobody else may come to ask for it
 		}
