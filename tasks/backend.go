@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"time"
 )
@@ -68,4 +69,96 @@ type Change struct {
 	Error  string
 	// From are the statuses that the task may come from; nil is any.
 	From []Status
+}
+
+// ClaimBackend is what a [Backend] does for workers.
+type ClaimBackend interface {
+	// Claim hands out the oldest task of these types that is [Pending] and due, or returns [ErrNoTask].
+	// It first takes back those whose lease has expired: they are Pending again, or Error after maxAttempts.
+	Claim(ctx context.Context, types []Type, lease time.Duration, maxAttempts int) (Claimed, error)
+	// Extend makes a lease end that long from now and returns when that is, or [ErrLeaseLost].
+	Extend(ctx context.Context, id, lease string, by time.Duration) (time.Time, error)
+	// Finish ends an attempt and its lease, or returns [ErrLeaseLost].
+	Finish(ctx context.Context, o Outcome, durable bool) error
+	// Holds reports whether a lease is still its holder's: neither taken back nor ended by a change of the task.
+	Holds(ctx context.Context, id, lease string) (bool, error)
+	// Progress sets the result of a task that is [Processing] and leaves all else as it is, the lease too.
+	// With a lease it returns [ErrLeaseLost] if that isn't held any more; without one,
+	// [ErrNotFound] or a [*TransitionError] if the task isn't Processing.
+	Progress(ctx context.Context, id, lease string, result json.RawMessage, durable bool) error
+	// Attempts returns a task's attempts in order, or [ErrNotFound].
+	Attempts(ctx context.Context, id string) ([]Attempt, error)
+}
+
+// Outcome is what came of an attempt.
+type Outcome struct {
+	ID     string
+	Lease  string
+	Status Status          // from now on
+	Result json.RawMessage // nil leaves the task's as it is
+	Error  string          // empty if it succeeded
+	Delay  time.Duration   // until the next attempt, if the status is Pending
+}
+
+// TxBackend is a [Backend] that can make changes in a transaction of the application.
+type TxBackend interface {
+	Backend
+	// WriteTx makes changes as Write does. They are made if the transaction is committed,
+	// and as durable as that is.
+	WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error
+}
+
+// CacheKey is what a result of the cache is stored under.
+type CacheKey struct {
+	Type Type
+	Key  string
+}
+
+// CacheBackend keeps the results of [Store.Do]. An entry is a result, the text of an error, or a lease
+// that somebody has who computes. Where a lease is an argument, it is the text that names the one who has it.
+type CacheBackend interface {
+	// CacheGet returns an entry, unless it has expired.
+	CacheGet(ctx context.Context, k CacheKey) (CacheEntry, error)
+	// CacheClaim returns the entry too, but if there is none, the caller has the lease then, for that long.
+	CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error)
+	// CacheRenew makes the lease end that much later than now. It reports whether the caller still has it.
+	CacheRenew(ctx context.Context, k CacheKey, lease string, d time.Duration) (bool, error)
+	// CacheRelease gives the lease back, if the caller still has it.
+	CacheRelease(ctx context.Context, k CacheKey, lease string) error
+	// CachePut stores an entry instead of the lease, and reports true, if the caller still has it;
+	// if lease is "", whatever is there. A ttl of 0 is for ever.
+	CachePut(ctx context.Context, k CacheKey, lease string, e CacheEntry, ttl time.Duration, durable bool) (bool, error)
+	// CacheDelete deletes the entry of a key, or all that the type has when it is called if the key is "". A lease is lost by that.
+	CacheDelete(ctx context.Context, k CacheKey, durable bool) error
+	// CacheUsed adds to what is known of the use of entries.
+	CacheUsed(ctx context.Context, uses []CacheUse) error
+	// CacheSize returns how large all entries are that haven't expired.
+	CacheSize(ctx context.Context) (CacheSize, error)
+	// CacheTrim deletes what has expired and, above the limit, what is of least use.
+	// It returns the size after that, and how many were deleted that hadn't expired.
+	CacheTrim(ctx context.Context, limit CacheSize) (size CacheSize, evicted int, err error)
+}
+
+// CacheState says what an entry is.
+type CacheState int
+
+// The states of an entry.
+const (
+	CacheMissing CacheState = iota
+	CacheLeased             // being computed
+	CacheStored             // Raw is the result
+	CacheFailed             // Raw is the text of the error
+)
+
+// CacheEntry is an entry of the cache.
+type CacheEntry struct {
+	State CacheState
+	Raw   []byte
+}
+
+// CacheUse says how often an entry was used, and when it was last.
+type CacheUse struct {
+	CacheKey
+	Uses int
+	At   time.Time
 }

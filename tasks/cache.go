@@ -3,11 +3,8 @@ package tasks
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -21,42 +18,6 @@ const (
 	cacheUses    = 256
 	cacheUsesAge = 10 * time.Second
 )
-
-// resultCache is the part of a store that [Store.Do] needs. It holds no results but those of calls that haven't returned.
-type resultCache struct {
-	ttl        time.Duration
-	maxEntries int
-	maxBytes   int64
-
-	mu       sync.Mutex
-	closed   bool                   // +checklocks:mu
-	flights  map[CacheKey]*flight   // +checklocks:mu
-	stats    CacheStats             // +checklocks:mu
-	uses     map[CacheKey]*CacheUse // not written yet; +checklocks:mu
-	since    time.Time              // of the first of uses; +checklocks:mu
-	trimming bool                   // +checklocks:mu
-	// left is what may be stored until the table is measured again, because other processes store too.
-	left    CacheSize      // +checklocks:mu
-	writing sync.WaitGroup // of uses
-}
-
-// flight is a computation, and the calls that wait for it.
-type flight struct {
-	key      CacheKey
-	lease    string
-	ctx      context.Context
-	cancel   context.CancelFunc
-	waiters  int  // +checklocks:resultCache.mu
-	storing  bool // +checklocks:resultCache.mu
-	finished bool // +checklocks:resultCache.mu
-	computed bool // by this flight, not by another process; +checklocks:resultCache.mu
-	done     chan struct{}
-	raw      json.RawMessage
-	err      error
-}
-
-// errLost is how a flight ends that was invalidated, or whose lease has gone to another. Its callers try again.
-var errLost = errors.New("the computation was invalidated")
 
 // Do returns the stored result of the same type and input, or computes and stores it.
 //
@@ -131,81 +92,4 @@ func cacheError(k CacheKey, err error) error {
 		return nil
 	}
 	return fmt.Errorf("cache %s %q: %w", k.Type, k.Key, err)
-}
-
-// found counts a call that has found an entry. One that has waited before is counted as a miss already.
-func (c *resultCache) found(waited bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if waited {
-		c.stats.Shared++
-	} else {
-		c.stats.Hits++
-	}
-}
-
-// ended counts a call that has waited for a flight. It reports whether the call has computed the result.
-func (c *resultCache) ended(f *flight, led bool) (mine bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if mine = led && f.computed; !mine {
-		c.stats.Shared++
-	}
-	return mine
-}
-
-// join returns the flight of a key, whose result the caller may have unless it is late: a flight that is storing
-// its result may have been invalidated by another process since, so the caller has to look into the table.
-func (s *Store) join(ctx context.Context, k CacheKey, compute func(context.Context) (any, error), o cacheCall, waited bool) (f *flight, led, late bool, err error) {
-	c := &s.cache
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, false, false, ErrClosed
-	}
-	if !waited {
-		c.stats.Misses++
-	}
-	if f := c.flights[k]; f != nil {
-		f.waiters++
-		return f, false, f.storing, nil
-	}
-	f = &flight{key: k, lease: rand.Text(), waiters: 1, done: make(chan struct{})}
-	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if c.flights == nil {
-		c.flights = map[CacheKey]*flight{}
-	}
-	c.flights[k] = f
-	go s.fly(f, compute, o)
-	return f, true, false, nil
-}
-
-func (c *resultCache) leave(f *flight) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f.waiters--; f.waiters == 0 {
-		c.forget(f)
-		f.cancel()
-	}
-}
-
-// forget makes the next call start another flight.
-//
-// +checklocks:c.mu
-func (c *resultCache) forget(f *flight) {
-	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
-	}
-}
-
-// finish tells those who wait. What a flight ends with first is what counts.
-func (c *resultCache) finish(f *flight, raw json.RawMessage, err error) {
-	c.mu.Lock()
-	c.forget(f)
-	if !f.finished {
-		f.finished, f.raw, f.err = true, raw, err
-		close(f.done)
-	}
-	c.mu.Unlock()
-	f.cancel()
 }

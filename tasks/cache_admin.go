@@ -63,7 +63,7 @@ func (s *Store) trim(ctx context.Context, n int) {
 	c.uses = nil
 	c.mu.Unlock()
 	s.writeUses(ctx, uses)
-	limit := CacheSize{c.maxEntries, c.maxBytes}
+	limit := CacheSize{s.caching.maxEntries, s.caching.maxBytes}
 	size, evicted, err := s.backend.CacheTrim(ctx, limit)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,6 +9,24 @@ import (
 	"time"
 )
 
+// flight is a computation, and the calls that wait for it.
+type flight struct {
+	key      CacheKey
+	lease    string
+	ctx      context.Context
+	cancel   context.CancelFunc
+	waiters  int  // +checklocks:resultCache.mu
+	storing  bool // +checklocks:resultCache.mu
+	finished bool // +checklocks:resultCache.mu
+	computed bool // by this flight, not by another process; +checklocks:resultCache.mu
+	done     chan struct{}
+	raw      json.RawMessage
+	err      error
+}
+
+// errLost is how a flight ends that was invalidated, or whose lease has gone to another. Its callers try again.
+var errLost = errors.New("the computation was invalidated")
+
 func (s *Store) fly(f *flight, compute func(context.Context) (any, error), o cacheCall) {
 	var raw json.RawMessage
 	err := errors.New("the computation has ended its goroutine")

@@ -9,12 +9,6 @@ import (
 	"time"
 )
 
-// CacheKey is what a result of the cache is stored under.
-type CacheKey struct {
-	Type Type
-	Key  string
-}
-
 // CacheOption sets how one call of the cache behaves. A [CallOption] is one too.
 type CacheOption interface{ cacheOption(*cacheCall) }
 
@@ -69,9 +63,18 @@ const (
 	DefaultCacheMaxBytes   = 1 << 30
 )
 
+// cacheConfig is the part of the options that the cache needs.
+type cacheConfig struct {
+	ttl        time.Duration
+	maxEntries int
+	maxBytes   int64
+}
+
+var defaultCache = cacheConfig{maxEntries: DefaultCacheMaxEntries, maxBytes: DefaultCacheMaxBytes}
+
 // CacheTTL sets how long cached results are valid, from 1 ms, or 0 for ever, which is the default.
 func CacheTTL(d time.Duration) Option {
-	return func(c *config) { c.cache.ttl = d }
+	return func(c *config) { c.caching.ttl = d }
 }
 
 // CacheMaxEntries sets how many results the cache keeps, from 1. Default [DefaultCacheMaxEntries].
@@ -80,17 +83,17 @@ func CacheTTL(d time.Duration) Option {
 // that the number of uses, plus one, is 2 to the power of. Expired results go first. It goes on until a 16th of the limit is free.
 // Uses are written at most 10 s late, or when the store is closed. Each process may exceed the limit by a 16th.
 func CacheMaxEntries(n int) Option {
-	return func(c *config) { c.cache.maxEntries = n }
+	return func(c *config) { c.caching.maxEntries = n }
 }
 
 // CacheMaxBytes sets how large the cached results may be together, in bytes of JSON.
 // It must not be below [MaxResult]. Default [DefaultCacheMaxBytes]. See [CacheMaxEntries].
 func CacheMaxBytes(bytes int64) Option {
-	return func(c *config) { c.cache.maxBytes = bytes }
+	return func(c *config) { c.caching.maxBytes = bytes }
 }
 
 func (c *config) checkCache() error {
-	switch k := &c.cache; {
+	switch k := &c.caching; {
 	case k.ttl != 0 && k.ttl < time.Millisecond:
 		return &InputError{"CacheTTL", k.ttl.String(), "1ms or more, or 0 for ever"}
 	case k.maxEntries < 1:
@@ -103,7 +106,7 @@ func (c *config) checkCache() error {
 
 // cacheCall checks the input of a call.
 func (c *config) cacheCall(ctx context.Context, t Type, input any, opts []CacheOption, relaxed bool) (CacheKey, cacheCall, error) {
-	o := cacheCall{call: call{relaxed: relaxed}, ttl: c.cache.ttl}
+	o := cacheCall{call: call{relaxed: relaxed}, ttl: c.caching.ttl}
 	for _, opt := range opts {
 		opt.cacheOption(&o)
 	}
@@ -127,60 +130,4 @@ func (c *config) encodeCached(result any) (json.RawMessage, error) {
 		result = json.RawMessage("null")
 	}
 	return c.encode(result)
-}
-
-// CacheBackend keeps the results of [Store.Do]. An entry is a result, the text of an error, or a lease
-// that somebody has who computes. Where a lease is an argument, it is the text that names the one who has it.
-type CacheBackend interface {
-	// CacheGet returns an entry, unless it has expired.
-	CacheGet(ctx context.Context, k CacheKey) (CacheEntry, error)
-	// CacheClaim returns the entry too, but if there is none, the caller has the lease then, for that long.
-	CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error)
-	// CacheRenew makes the lease end that much later than now. It reports whether the caller still has it.
-	CacheRenew(ctx context.Context, k CacheKey, lease string, d time.Duration) (bool, error)
-	// CacheRelease gives the lease back, if the caller still has it.
-	CacheRelease(ctx context.Context, k CacheKey, lease string) error
-	// CachePut stores an entry instead of the lease, and reports true, if the caller still has it;
-	// if lease is "", whatever is there. A ttl of 0 is for ever.
-	CachePut(ctx context.Context, k CacheKey, lease string, e CacheEntry, ttl time.Duration, durable bool) (bool, error)
-	// CacheDelete deletes the entry of a key, or all that the type has when it is called if the key is "". A lease is lost by that.
-	CacheDelete(ctx context.Context, k CacheKey, durable bool) error
-	// CacheUsed adds to what is known of the use of entries.
-	CacheUsed(ctx context.Context, uses []CacheUse) error
-	// CacheSize returns how large all entries are that haven't expired.
-	CacheSize(ctx context.Context) (CacheSize, error)
-	// CacheTrim deletes what has expired and, above the limit, what is of least use.
-	// It returns the size after that, and how many were deleted that hadn't expired.
-	CacheTrim(ctx context.Context, limit CacheSize) (size CacheSize, evicted int, err error)
-}
-
-// CacheState says what an entry is.
-type CacheState int
-
-// The states of an entry.
-const (
-	CacheMissing CacheState = iota
-	CacheLeased             // being computed
-	CacheStored             // Raw is the result
-	CacheFailed             // Raw is the text of the error
-)
-
-// CacheEntry is an entry of the cache.
-type CacheEntry struct {
-	State CacheState
-	Raw   []byte
-}
-
-func (e CacheEntry) result(k CacheKey) (json.RawMessage, error) {
-	if e.State == CacheFailed {
-		return nil, &CachedError{k, string(e.Raw)}
-	}
-	return e.Raw, nil
-}
-
-// CacheUse says how often an entry was used, and when it was last.
-type CacheUse struct {
-	CacheKey
-	Uses int
-	At   time.Time
 }

@@ -46,3 +46,10 @@ type CacheSize struct {
 	Entries int
 	Bytes   int64 // of the results alone
 }
+
+func (e CacheEntry) result(k CacheKey) (json.RawMessage, error) {
+	if e.State == CacheFailed {
+		return nil, &CachedError{k, string(e.Raw)}
+	}
+	return e.Raw, nil
+}

@@ -11,6 +11,7 @@ import (
 // DefaultMaxResult is how large a result may be, in bytes of JSON.
 const DefaultMaxResult = 16 << 20
 
+// config is what the options have set. It doesn't change after that.
 type config struct {
 	types     []Type
 	maxResult int
@@ -18,7 +19,7 @@ type config struct {
 	workers   workerConfig
 	vfs       string
 	now       func() time.Time
-	cache     resultCache
+	caching   cacheConfig
 }
 
 // Option sets how a store behaves.
@@ -56,7 +57,7 @@ func newConfig(opts []Option) (*config, error) {
 		vfs:       "async",
 		workers:   defaultWorkers,
 		now:       time.Now,
-		cache:     resultCache{maxEntries: DefaultCacheMaxEntries, maxBytes: DefaultCacheMaxBytes},
+		caching:   defaultCache,
 	}
 	for _, o := range opts {
 		o(c)

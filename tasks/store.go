@@ -13,6 +13,7 @@ import (
 type Store struct {
 	*config
 	backend Backend
+	cache   resultCache
 }
 
 // Open opens the database at that path, which it makes or migrates where needed.
@@ -26,7 +27,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{c, b}, nil
+	return &Store{config: c, backend: b}, nil
 }
 
 // New returns a store with another backend.
@@ -35,7 +36,7 @@ func New(b Backend, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{c, b}, nil
+	return &Store{config: c, backend: b}, nil
 }
 
 // Close returns once all that was changed is durable.

@@ -4,17 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"slices"
 )
-
-// TxBackend is a [Backend] that can make changes in a transaction of the application.
-type TxBackend interface {
-	Backend
-	// WriteTx makes changes as Write does. They are made if the transaction is committed,
-	// and as durable as that is.
-	WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error
-}
 
 // ErrNoTx is returned by [Store.InTx] if the store's backend can't make changes in a transaction of the application.
 var ErrNoTx = errors.New("the backend doesn't take part in other transactions")
@@ -72,39 +62,4 @@ func (t *Tx) write(ctx context.Context, op string, c Change, err error) error {
 		return taskError(op, c.ID, err)
 	}
 	return taskError(op, c.ID, t.backend.WriteTx(ctx, t.tx, []Change{c})[0])
-}
-
-// WriteTx makes changes with the same statements as the writer.
-func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error {
-	errs := make([]error, len(changes))
-	b.reading.RLock()
-	closed := b.closed
-	b.reading.RUnlock()
-	if closed {
-		return slices.Repeat([]error{ErrClosed}, len(changes))
-	}
-	for i, c := range changes {
-		errs[i] = b.changeTx(ctx, tx, c)
-	}
-	return errs
-}
-
-func (b *sqliteBackend) changeTx(ctx context.Context, tx *sql.Tx, c Change) error {
-	res, err := tx.ExecContext(ctx, statements[c.Op], c.args(b.now().Unix())...)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); n > 0 || err != nil {
-		return err
-	}
-	return c.refused(func() (status Status, err error) {
-		err = tx.QueryRowContext(ctx, statusOf, c.ID).Scan(&status)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = ErrNotFound
-		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			err = fmt.Errorf("read status: %w", err)
-		}
-		return status, err
-	})
 }

@@ -3,7 +3,6 @@ package tasks
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -43,35 +42,6 @@ type Attempt struct {
 	StartedAt time.Time
 	EndedAt   time.Time // zero if nobody has reported on it
 	Error     string    // empty if it succeeded or hasn't ended
-}
-
-// ClaimBackend is what a [Backend] does for workers.
-type ClaimBackend interface {
-	// Claim hands out the oldest task of these types that is [Pending] and due, or returns [ErrNoTask].
-	// It first takes back those whose lease has expired: they are Pending again, or Error after maxAttempts.
-	Claim(ctx context.Context, types []Type, lease time.Duration, maxAttempts int) (Claimed, error)
-	// Extend makes a lease end that long from now and returns when that is, or [ErrLeaseLost].
-	Extend(ctx context.Context, id, lease string, by time.Duration) (time.Time, error)
-	// Finish ends an attempt and its lease, or returns [ErrLeaseLost].
-	Finish(ctx context.Context, o Outcome, durable bool) error
-	// Holds reports whether a lease is still its holder's: neither taken back nor ended by a change of the task.
-	Holds(ctx context.Context, id, lease string) (bool, error)
-	// Progress sets the result of a task that is [Processing] and leaves all else as it is, the lease too.
-	// With a lease it returns [ErrLeaseLost] if that isn't held any more; without one,
-	// [ErrNotFound] or a [*TransitionError] if the task isn't Processing.
-	Progress(ctx context.Context, id, lease string, result json.RawMessage, durable bool) error
-	// Attempts returns a task's attempts in order, or [ErrNotFound].
-	Attempts(ctx context.Context, id string) ([]Attempt, error)
-}
-
-// Outcome is what came of an attempt.
-type Outcome struct {
-	ID     string
-	Lease  string
-	Status Status          // from now on
-	Result json.RawMessage // nil leaves the task's as it is
-	Error  string          // empty if it succeeded
-	Delay  time.Duration   // until the next attempt, if the status is Pending
 }
 
 func checkLease(d time.Duration) error {
