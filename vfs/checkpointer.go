@@ -3,7 +3,6 @@ package vfs
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,10 +13,6 @@ import (
 const (
 	// holdPatience is how long a commit waits for a checkpoint at most: for a disk that hangs.
 	holdPatience = 2 * time.Second
-	// brake slows commits down from the third passive round on, so that less comes than is brought over.
-	// A commit spends it giving way to other goroutines: where nothing else runs, Go on Linux sleeps for 1 ms or not at all.
-	brake      = 50 * time.Microsecond
-	brakeTurns = 200
 	// explicitPause is how long the checkpointer keeps away
 	// when the application prepares a checkpoint of its own.
 	explicitPause = 100 * time.Millisecond
@@ -40,6 +35,7 @@ type checkpointer struct {
 	tally   checkpointTally   // +checklocks:mu
 	warned  bool              // that one hangs; +checklocks:mu
 
+	pacer pacer
 	stops atomic.Int32 // those who wait for the goroutine to end
 
 	backfiller backfiller // the goroutine's
@@ -65,6 +61,7 @@ func (c *checkpointer) filled(ctx context.Context, commit ckptplan.Commit) bool 
 	commit.Generation = c.db.generation.Load()
 	c.mu.Lock()
 	verdict := c.plan.Filled(c.db.now(), commit)
+	pace := c.plan.Pace()
 	c.start()
 	inVain := false
 	if verdict == ckptplan.Hold {
@@ -79,9 +76,7 @@ func (c *checkpointer) filled(ctx context.Context, commit ckptplan.Commit) bool 
 			"database", c.db.name, "waited", holdPatience)
 	}
 	if verdict == ckptplan.Slow {
-		for turns, start := 0, time.Now(); turns < brakeTurns && time.Since(start) < brake; turns++ {
-			runtime.Gosched()
-		}
+		c.pacer.wait(pace)
 	}
 	return verdict != ckptplan.Inline && !inVain
 }

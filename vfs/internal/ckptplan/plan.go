@@ -30,6 +30,8 @@ const (
 	// Rest is the part of the limit that commits may wait for, unless MaxRounds passive rounds haven't got there.
 	Rest      = 16
 	MaxRounds = 3
+	// FirstPace is how much time there is for a commit in the round after the first.
+	FirstPace = 75 * time.Microsecond
 	// Retry is how long checkpoints are left to those that commit after one has failed.
 	Retry = time.Second
 	// Patience is how long commits wait for readers of the WAL to end, where that is not much past its limit.
@@ -59,7 +61,7 @@ const (
 	// Hold keeps it waiting until [Planner.Ended], or [Planner.Stop], says that commits go on.
 	// Then [Planner.Released] is called.
 	Hold
-	// Slow lets it return after a moment, since more comes than is brought over.
+	// Slow lets it return after [Planner.Pace], since more comes than is brought over.
 	Slow
 )
 
@@ -149,11 +151,14 @@ func (p *Planner) Filled(now Time, c Commit) Verdict {
 		p.state == passive && c.Own >= c.Threshold:
 		p.waiting++
 		return Hold
-	case p.state == passive && p.rounds > 1:
+	case p.state == passive && p.rounds > 0:
 		return Slow
 	}
 	return GoOn
 }
+
+// Pace returns how much time there is for each commit while [Slow] is the verdict: the more, the more rounds there were.
+func (p *Planner) Pace() time.Duration { return time.Duration(p.rounds) * FirstPace }
 
 // Released is a held commit that goes on. If it has waited in vain, commits do checkpoints themselves
 // until the step that runs has ended.
