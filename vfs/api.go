@@ -46,7 +46,7 @@
 //     a Go duration from 1ms to 1m. Default 50ms. See [MaxDelay].
 //   - max_pending: how much of the WAL may be lost at NORMAL, in bytes, or with KiB or MiB,
 //     from 4KiB to 1024MiB. Default 8MiB. See [MaxPending].
-//   - checkpoint: who runs checkpoints. With background, the default, a connection of the library's own does,
+//   - checkpoint: who runs checkpoints. With background, the default, the library does,
 //     while commits go on; with inline the connection whose commit fills the WAL, as SQLite does;
 //     with off nobody, unless told to. See [Checkpoint].
 //
@@ -56,20 +56,28 @@
 // # Checkpoints
 //
 // PRAGMA wal_autocheckpoint=N means what it means in SQLite: a commit that finds N frames in the WAL, 1000 by default,
-// asks for a checkpoint; with 0 none does. With checkpoint=background that runs besides the commits;
-// the one that asks waits until it has begun, for less than a millisecond as a rule.
+// asks for a checkpoint; with 0 none does. With checkpoint=background that runs beside the commits.
 // Where they don't pause, the WAL grows beyond N frames:
 // once it has three times as many, or 8 MiB more, the most of it is brought over,
-// and then commits wait for the little that is left, so that the next one starts the WAL over.
-// They also wait where it has twice as many as that, because the disk is too slow for what is committed.
-// Only a reader that goes on makes the WAL grow further, as with SQLite.
+// and then the commits of this process wait for the little that is left, so that the next one starts the WAL over.
+// They also wait where it has twice as many as that, because the disk is too slow for what is committed,
+// and a transaction that writes N frames or more waits for the checkpoint that it has asked for, as with SQLite.
+// None waits for longer than 2 seconds: then commits do what they do with SQLite, which is logged once.
 //
-// Nothing else of it is to be seen. The library's connection is closed before the application's last one is,
-// and when one leaves WAL mode or prepares PRAGMA wal_checkpoint.
+// A reader that goes on makes the WAL grow further, as with SQLite. For shorter ones that overlap, commits wait
+// the longer the larger the WAL is, up to a second, and so it stays smaller than with SQLite.
+//
+// Nothing else of it is to be seen. It needs no connection, never has the write lock, also not of other processes' writers,
+// and ends before SQLite closes the WAL, leaves WAL mode or prepares PRAGMA wal_checkpoint.
+// It works on Linux and macOS, with go-sqlite3's default locks, on the operating system's files or a base VFS's over them.
+// Elsewhere, where the database has checksums ([SQLite's VFS] for those computes them in checkpoints), and where an encrypting base writes
+// larger blocks than the database's pages, commits checkpoint as SQLite does, and the log says why.
 // [github.com/ncruces/go-sqlite3.Conn.WALCheckpoint] may return BUSY while a checkpoint runs, as it may with two connections.
 // A connection with a hook of its own ([github.com/ncruces/go-sqlite3.Conn.WALHook]), or with SQLite's
 // ([github.com/ncruces/go-sqlite3.Conn.WALAutoCheckpoint]), or whose main database is on another VFS,
 // checkpoints as SQLite does.
+//
+// [SQLite's VFS]: https://sqlite.org/cksumvfs.html
 //
 // # Waiting for the write lock
 //

@@ -271,3 +271,41 @@ func TestBackfillOfChecksums(t *testing.T) {
 	require.Equal(t, "1", query(t, c, "PRAGMA checksum_verification"))
 	require.Equal(t, "ok", query(t, c, "PRAGMA integrity_check"))
 }
+
+// TestOverlappingReaders: the WAL is started over although there is always somebody who reads it,
+// as long as none of them goes on.
+func TestOverlappingReaders(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, "async", wal, normal, often)
+	exec(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+	stop, done := make(chan struct{}), make(chan error)
+	// Each begins to read before the other one ends.
+	turns := []chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
+	for i := range turns {
+		r := open(t, path, "async")
+		go func() {
+			for {
+				err := r.Exec("BEGIN; SELECT x FROM t LIMIT 1")
+				turns[1-i] <- struct{}{}
+				select {
+				case <-stop:
+					done <- err
+					return
+				case <-turns[i]:
+				}
+				if err := errors.Join(err, r.Exec("COMMIT")); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	eventually(t, func() bool {
+		fill(t, c, "t", 100)
+		return stats(t, path).WALRestarts > 3
+	})
+	close(stop)
+	for range turns {
+		require.NoError(t, <-done)
+	}
+}

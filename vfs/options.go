@@ -47,7 +47,7 @@ type knobs struct {
 type CheckpointMode uint8
 
 const (
-	// CheckpointBackground lets a connection of the library's own do it, while commits go on.
+	// CheckpointBackground lets the library do it, while commits go on.
 	CheckpointBackground CheckpointMode = iota
 	// CheckpointInline lets the commit do it, as SQLite does.
 	CheckpointInline
