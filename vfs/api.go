@@ -75,21 +75,22 @@
 // [github.com/ncruces/go-sqlite3.Conn.WALCheckpoint] may return BUSY while a checkpoint runs, as it may with two connections.
 // A connection with a hook of its own ([github.com/ncruces/go-sqlite3.Conn.WALHook]), or with SQLite's
 // ([github.com/ncruces/go-sqlite3.Conn.WALAutoCheckpoint]), or whose main database is on another VFS,
-// checkpoints as SQLite does.
+// checkpoints as SQLite does. An authorizer or a trace function sees no statement that the application doesn't run.
 //
 // [SQLite's VFS]: https://sqlite.org/cksumvfs.html
 //
 // # Waiting for the write lock
 //
 // PRAGMA busy_timeout, and [github.com/ncruces/go-sqlite3.Conn.BusyTimeout], mean what they mean in SQLite.
-// From its first commit on, a connection that waits with a timeout is woken when another one of this process commits,
+// A connection that waits with a timeout is woken when another one of this process commits,
 // in the order in which they came, instead of trying again after sleeps. That needs nothing from an application
-// that sets its timeout in the name of the database, or before its first commit, or by PRAGMA. The rest is up to it:
+// that sets its timeout in the name of the database, or by PRAGMA. The rest is up to it:
 //
 //   - Begin transactions that will write with BEGIN IMMEDIATE (_txlock=immediate with package driver).
 //     SQLite doesn't let one wait that has begun to read.
-//   - Keep connections open: the first commit of each waits as SQLite does.
-//   - With a busy handler of its own, or a timeout set anew through the Go API, a connection waits as that says.
+//   - A timeout set through the Go API, as package driver does where the name of the database has no _pragma,
+//     is taken over at the connection's next commit if that is its first, unless an authorizer or a trace function is set,
+//     which would see that SQLite is asked for it. Else, or with a busy handler of its own, a connection waits as that says.
 //
 // The lock of another process, and that of a transaction that was rolled back, is tried for every 2ms.
 //

@@ -11,9 +11,9 @@ import (
 
 // SQLite checkpoints in the commit that finds enough frames in the WAL: by a hook of its own,
 // which PRAGMA wal_autocheckpoint and sqlite3_wal_autocheckpoint set.
-// At the first commit of a connection this VFS puts a hook of its own in that one's place,
+// Before the application has a connection, this VFS puts a hook of its own in that one's place (see [connected]),
 // which lets the database's [checkpointer] do the work.
-// An application that has set a hook, or none, keeps it.
+// What the application sets after that stands.
 //
 // https://sqlite.org/c3ref/wal_autocheckpoint.html
 
@@ -23,24 +23,10 @@ type autoCheckpoint struct {
 	pages int  // PRAGMA wal_autocheckpoint; 0 is never
 }
 
-// takeOver is called at the end of the first commit, before SQLite calls its hook.
-func (f *dbFile) takeOver() {
-	f.hooked = true
-	main := f.mainDB()
-	if main == nil || main.conn == nil || main != f && main.hooked {
-		return
-	}
-	main.hooked = true
-	if main.knobs.checkpoint != CheckpointInline {
-		main.takeHook()
-	}
-	main.takeBusy()
-}
-
 // mainDB returns the handle of the connection's main database, or nil if that is on another VFS.
 // SQLite asks only that one for the PRAGMAs of a connection.
 func (f *dbFile) mainDB() *dbFile {
-	if f.conn == nil {
+	if f.conn == nil || !isOpen(f.conn) {
 		return f
 	}
 	main, _ := fileOf(f.conn, "main")
@@ -59,29 +45,42 @@ func fileOf(c *sqlite3.Conn, schema string) (*dbFile, bool) {
 
 // takeHook puts our hook in the place of SQLite's own, if that is the one in place.
 func (f *dbFile) takeHook() {
-	f.auto.taken = true
-	if f.knobs.checkpoint == CheckpointOff {
-		f.auto.pages = 0
-	} else if f.auto.pages = f.askSQLite("PRAGMA wal_autocheckpoint"); f.auto.pages == 0 {
-		return // turned off, or a hook of the application's
+	if f.auto.taken || f.knobs.checkpoint == CheckpointInline {
+		return
 	}
-	f.setHook()
+	if f.knobs.checkpoint == CheckpointOff {
+		f.auto = autoCheckpoint{taken: true}
+		f.setHook()
+		return
+	}
+	pages, ok := f.askSQLite("PRAGMA wal_autocheckpoint")
+	if !ok {
+		return
+	}
+	f.auto = autoCheckpoint{taken: true, pages: pages}
+	if pages > 0 { // else it is turned off, or a hook of the application's
+		f.setHook()
+	}
 }
 
-// askSQLite returns a setting of the connection's, or 0 if it can't be told. It may be called within a commit.
-func (f *dbFile) askSQLite(pragma string) int {
+// askSQLite returns a setting of the connection's. It may be called within a commit.
+// It is false if it can't be told, or if the application would see that it is asked.
+func (f *dbFile) askSQLite(pragma string) (int, bool) {
+	if observed(f.conn) {
+		return 0, false
+	}
 	f.asking = true
 	defer func() { f.asking = false }()
 	s, _, err := f.conn.Prepare(pragma)
 	if err != nil {
-		return 0
+		return 0, false
 	}
 	defer s.Close()
 	// Not as far as its end: there SQLite would call the hooks of the commit that is under way.
 	if !s.Step() {
-		return 0
+		return 0, false
 	}
-	return max(0, s.ColumnInt(0))
+	return max(0, s.ColumnInt(0)), true
 }
 
 func (f *dbFile) setHook() {
@@ -101,8 +100,20 @@ func (f *dbFile) autoPragma(value string) (string, bool) {
 	if value != "" {
 		main.auto.pages = max(0, leadingInt(value))
 		main.setHook()
+	} else if !main.hookInPlace() {
+		return "", false
 	}
 	return strconv.Itoa(main.auto.pages), true
+}
+
+// hookInPlace reports whether our hook is the one that SQLite calls.
+func (f *dbFile) hookInPlace() bool {
+	if f.auto.pages == 0 || !isFunc(f.conn, "wal", f.filled) {
+		return false
+	}
+	// SQLite's own, if WALAutoCheckpoint has set that since then.
+	pages, _ := f.askSQLite("PRAGMA wal_autocheckpoint")
+	return pages == 0
 }
 
 // leadingInt reads a number as SQLite does: what follows it doesn't matter, and too large a one is 0.

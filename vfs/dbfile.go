@@ -32,8 +32,10 @@ type dbFile struct {
 	busy   busyTimeout
 	off    bool // PRAGMA synchronous=OFF
 	full   bool // the last commit was at FULL
-	hooked bool // takeOver was called
 	asking bool // a PRAGMA is for SQLite, and not for this VFS
+
+	connected bool // it is a main database's, and connected was called
+	committed bool // firstCommit was called
 
 	// exclusive is set while the connection has the database for itself, and the checkpointer is kept away:
 	// it ends that.
@@ -234,8 +236,8 @@ func (f *dbFile) CommitPhaseTwo() error {
 	if f.wal == nil || !f.wal.wrote {
 		return err
 	}
-	if !f.hooked {
-		f.takeOver()
+	if !f.committed {
+		f.firstCommit()
 	}
 	if err := f.wal.commit(); err != nil {
 		f.settleOthers()

@@ -47,7 +47,6 @@ func (f *dbFile) SyncSuper(super string) error         { return vfsutil.WrapSync
 func (f *dbFile) BeginAtomicWrite() error              { return vfsutil.WrapBeginAtomicWrite(f.File) }
 func (f *dbFile) CommitAtomicWrite() error             { return vfsutil.WrapCommitAtomicWrite(f.File) }
 func (f *dbFile) RollbackAtomicWrite() error           { return vfsutil.WrapRollbackAtomicWrite(f.File) }
-func (f *dbFile) BusyHandler(handler func() bool)      { vfsutil.WrapBusyHandler(f.File, handler) }
 
 // SizeHint may make the file longer, which counts as a write.
 func (f *dbFile) SizeHint(size int64) error {

@@ -1,0 +1,19 @@
+package vfs
+
+import (
+	"reflect"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// BusyIsOurs reports whether the connection waits in the queue of writers.
+func BusyIsOurs(c *sqlite3.Conn) bool {
+	f, ok := fileOf(c, "main")
+	return ok && f.busyInPlace()
+}
+
+// ConnFields reports whether go-sqlite3 has the fields that this package looks at.
+func ConnFields(c *sqlite3.Conn) bool {
+	return connField(c, "handle", reflect.Uint32).IsValid() && connField(c, "authorizer", reflect.Func).IsValid() &&
+		connField(c, "trace", reflect.Func).IsValid() && connField(c, "busy", reflect.Func).IsValid() && connField(c, "wal", reflect.Func).IsValid()
+}
