@@ -28,7 +28,8 @@
 //     Connections at other levels are as safe as without it.
 //
 // The level is a connection's own and may change at any time.
-// Rollback-journal modes, temporary files and in-memory databases pass straight through.
+// Rollback-journal modes pass straight through, but for waits: async_wait, [WaitDurable], [Flush] and async_mode=sync
+// keep their word there too. So do temporary files and in-memory databases, which have nothing to wait for.
 // After a crash of the process alone nothing is lost at any level.
 //
 // With the URI parameter psow=0, which is SQLite's, only commits at FULL and EXTRA are safe from
@@ -99,7 +100,8 @@
 // They act on the main database unless a schema is named, as in PRAGMA aux.async_stats.
 //
 //   - PRAGMA async_wait returns once every commit made before it is durable,
-//     by whichever connection or process. It returns a row with "ok".
+//     by whichever connection or process, at whichever level, and in whichever journal mode.
+//     It returns a row with "ok".
 //   - PRAGMA async_stats returns a row with a JSON object: [Statistics].
 //   - PRAGMA async_mode returns a row with the mode, "async" or "sync";
 //     PRAGMA async_mode=sync, for when a power cut is foreseen, flushes what is pending
@@ -208,14 +210,18 @@ func ParseMode(s string) (Mode, error) {
 // by whichever connection or process.
 // The name is a path, not a URI.
 //
+// It syncs the WAL, and, where that was started over since the last time, the database file;
+// in a rollback-journal mode the database file, the journal and their directory.
+//
 // It returns [ErrNotOpen] if this process doesn't have the database open through this package,
-// [ErrWALNotOpen] if it hasn't read it yet, the context's error, or the [*SyncError] that failed the database.
+// [ErrWALNotOpen] if it hasn't read it yet, [ErrReadOnly] if it may only read it,
+// the context's error, or the [*SyncError] that failed the database.
 func WaitDurable(ctx context.Context, name string) error {
 	db, err := find(name)
 	if err != nil {
 		return err
 	}
-	return db.waitDurable(ctx)
+	return db.waitDurable(ctx, nil)
 }
 
 // Flush returns once every commit that this process has made before,

@@ -69,6 +69,7 @@ type database struct {
 
 	writers      writerQueue
 	own          ownFile
+	coverage     coverage
 	checkpointer *checkpointer
 }
 
@@ -369,33 +370,30 @@ func (db *database) useWAL() (done func(), open bool) {
 }
 
 // waitDurable returns once every commit made before is durable, by whichever process.
-func (db *database) waitDurable(ctx context.Context) error {
+// asking is the connection's handle that asks, or nil.
+func (db *database) waitDurable(ctx context.Context, asking *dbFile) error {
 	if err := db.refreshWAL(ctx); err != nil {
 		return err
 	}
-	done, open := db.useWAL()
-	defer done()
-	if !open {
-		if err := db.failed(); err != nil {
-			return err
-		}
-		// It isn't in WAL mode, unless nobody has read it yet, or a VFS on top keeps the WAL to itself.
-		if exists, err := db.vfs.Access(db.walPath, sqlitevfs.ACCESS_EXISTS); exists || err != nil {
-			return ErrWALNotOpen
-		}
-		return nil
-	}
-	return interrupted(ctx, db.syncForeign(ctx, newWaiter()))
+	return db.sync(ctx, asking)
 }
 
-// flush makes the WAL durable if this process has written to it.
+// flush makes durable what this process has written.
 func (db *database) flush(ctx context.Context) error {
+	if db.rollbackPending() {
+		if err := db.syncRollback(ctx, nil); err != nil {
+			return err
+		}
+	}
 	done, open := db.useWAL()
 	defer done()
 	if !open || !db.pending(syncqueue.WAL) {
 		return db.failed()
 	}
-	return interrupted(ctx, db.syncWAL(ctx, newWaiter(), db.written(syncqueue.WAL)))
+	if err := interrupted(ctx, db.syncWAL(ctx, newWaiter(), db.written(syncqueue.WAL))); err != nil {
+		return err
+	}
+	return db.syncRestarted(ctx, nil)
 }
 
 // interrupted returns err, and the context's error where it waited for no commit of its own.

@@ -36,6 +36,7 @@ type dbFile struct {
 
 	connected bool // it is a main database's, and connected was called
 	committed bool // firstCommit was called
+	wroteDB   bool // in a rollback-journal mode, by this transaction
 
 	// exclusive is set while the connection has the database for itself, and the checkpointer is kept away:
 	// it ends that.
@@ -115,6 +116,7 @@ func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
 	f.db.wrote(syncqueue.DB, 1)
 	n, err := f.File.WriteAt(p, off)
 	f.db.wrote(syncqueue.DB, max(0, len(p)-1))
+	f.countRollback()
 	return n, err
 }
 
@@ -126,6 +128,7 @@ func (f *dbFile) Truncate(size int64) error {
 	f.db.wrote(syncqueue.DB, 1)
 	err := f.File.Truncate(size)
 	f.db.wrote(syncqueue.DB, 1)
+	f.countRollback()
 	if err == nil && f.wal != nil && f.checkpointOff {
 		// H2: the whole WAL has been brought over, and SQLite says so next,
 		// to other processes too. At synchronous=OFF it asks for no sync before it does.
@@ -164,6 +167,8 @@ func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
 			f.db.mu.Lock()
 			f.db.answer(f.db.queue.Synced(syncqueue.DB, seq, f.db.now()))
 			f.db.mu.Unlock()
+		} else {
+			f.db.doubtful(err)
 		}
 		return err
 	}
@@ -232,6 +237,11 @@ func (f *dbFile) CommitPhaseTwo() error {
 	err := vfsutil.WrapCommitPhaseTwo(f.File)
 	if err != nil && err != error(sqlite3.NOTFOUND) {
 		return err
+	}
+	if f.wal == nil && f.wroteDB {
+		if err := f.commitRollback(); err != nil {
+			return tag(err)
+		}
 	}
 	if f.wal == nil || !f.wal.wrote {
 		return err

@@ -28,6 +28,10 @@ var ErrNotOpen = errors.New("asyncvfs: database is not open")
 // no connection has read the database yet, or a VFS on top of this one keeps the WAL to itself.
 var ErrWALNotOpen = errors.New("asyncvfs: the database has a WAL that is not open in this process")
 
+// ErrReadOnly is returned by a wait for durability if this process can't sync the database file:
+// all its connections are read-only, or it had no descriptor left for a handle of its own when they were opened.
+var ErrReadOnly = errors.New("asyncvfs: the database is not open for writing in this process, which so can't sync it")
+
 // SyncError is the failure of a sync, after which the database is failed:
 // every commit, write to the database file and restart of the WAL returns
 // [sqlite3.IOERR_FSYNC] until all its connections in the process are closed.
@@ -41,7 +45,7 @@ type SyncError struct {
 	Err error
 	// Database is the full path of the database.
 	Database string
-	// File says which sync failed: "wal", "db" or "dir".
+	// File says which sync failed: "wal", "db", "dir", or, in a rollback-journal mode, "journal".
 	File string
 	// DurableCommits is the number of this process's commits, since it opened the database,
 	// that are known to be durable: the first so many.

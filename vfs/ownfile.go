@@ -3,7 +3,6 @@ package vfs
 import (
 	"sync"
 
-	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
@@ -28,11 +27,11 @@ type ownFile struct {
 }
 
 // open is called while SQLite opens the database, and the name is valid.
-// Without the handle there are no checkpoints in the background.
+// Without the handle there are no checkpoints in the background, and a wait for durability is an error.
 func (o *ownFile) open(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag, id identity) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.file != nil || !walindex.Supported || flags&sqlitevfs.OPEN_READWRITE == 0 {
+	if o.file != nil || flags&sqlitevfs.OPEN_READWRITE == 0 {
 		return
 	}
 	file, _, err := v.openBase(name, flags&^(sqlitevfs.OPEN_CREATE|sqlitevfs.OPEN_EXCLUSIVE))
@@ -48,6 +47,8 @@ func (o *ownFile) open(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.Op
 
 // close is called after the last connection's file was closed.
 func (o *ownFile) close() {
+	o.ioMu.Lock() // somebody who waits for durability may sync it
+	defer o.ioMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.file != nil {
@@ -75,6 +76,12 @@ func (o *ownFile) use(f func(sqlitevfs.File) error) error {
 		return errNoHandle
 	}
 	return f(file)
+}
+
+func (o *ownFile) isOpen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.file != nil
 }
 
 func (o *ownFile) indexPath() (string, bool) {

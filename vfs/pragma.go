@@ -69,7 +69,7 @@ func (f *dbFile) wait() error {
 	if f.wal != nil {
 		f.wal.count()
 	}
-	return f.db.waitDurable(f.context())
+	return f.db.waitDurable(f.context(), f)
 }
 
 // pragmaError tags the error of a context that was done.
