@@ -21,7 +21,10 @@ type Backend interface {
 	Write(ctx context.Context, changes []Change, durable bool) []error
 	// Sync returns once all changes that could be seen when it was called survive a power cut.
 	Sync(ctx context.Context) error
-	// Get returns a task, or [ErrNotFound].
+	// Look returns what is known of tasks, and the error of each, among them [ErrNotFound].
+	// Its work doesn't depend on how large the results are.
+	Look(ctx context.Context, ids []string) ([]Info, []error)
+	// Get returns a task with its result, or [ErrNotFound].
 	Get(ctx context.Context, id string) (Result, error)
 	// List returns tasks in the query's order.
 	List(ctx context.Context, q Query) ([]Info, error)
@@ -32,7 +35,8 @@ type Backend interface {
 	Cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error)
 	// Notify returns a channel that is closed once the task may have changed since the call:
 	// at once for a change through this backend, within [ChangePoll] for another.
-	// Stop ends that early. With an empty id it is for any task; what workers change may be left out.
+	// Stop ends that early. With an empty id it is for any task.
+	// Many wait for long: while their tasks rest, they cost neither a look nor a part of what others do.
 	Notify(id string) (changed <-chan struct{}, stop func())
 	// Close ends what the backend does, and returns once all that it was told is durable.
 	Close() error

@@ -1,4 +1,14 @@
 package tasks
 
+import "github.com/ncruces/go-sqlite3"
+
 // Canonical is for the fuzz test.
 var Canonical = canonical
+
+// SchemaVersion is the newest.
+var SchemaVersion = len(migrations)
+
+// OnConnect sets what is called with each connection that a store opens.
+func OnConnect(f func(*sqlite3.Conn)) Option {
+	return func(c *config) { c.onConnect = f }
+}

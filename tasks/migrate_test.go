@@ -105,7 +105,7 @@ func TestMigrate(t *testing.T) {
 			require.NoError(t, db.QueryRow("SELECT count(*) FROM task_attempts WHERE id='old'").Scan(&n))
 			require.Zero(t, n, "attempts go with their task")
 			require.NoError(t, db.QueryRow("SELECT version FROM tasks_schema").Scan(&n))
-			require.Equal(t, 2, n)
+			require.Equal(t, tasks.SchemaVersion, n)
 			require.NoError(t, db.QueryRow("SELECT x, user_version FROM theirs, pragma_user_version").Scan(&n, &user))
 			require.Equal(t, []int{1, 42}, []int{n, user})
 		})

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/ncruces/go-sqlite3"
 )
 
 // DefaultMaxResult is how large a result may be, in bytes of JSON.
@@ -19,6 +21,8 @@ type config struct {
 	workers   workerConfig
 	vfs       string
 	now       func() time.Time
+	readers   int
+	onConnect func(*sqlite3.Conn) // for tests
 	caching   cacheConfig
 }
 
@@ -50,6 +54,16 @@ func Clock(now func() time.Time) Option {
 	return func(c *config) { c.now = now }
 }
 
+// DefaultReaders is how many connections a store reads with.
+const DefaultReaders = 8
+
+// Readers sets how many connections a store reads with at most, from 1 to 1000. Default [DefaultReaders].
+// A call that finds all of them busy waits for one, or until its context is done. Each has up to 2 MB of cache
+// and three descriptors. A store has two more connections: one writes, one looks for what other processes change.
+func Readers(n int) Option {
+	return func(c *config) { c.readers = n }
+}
+
 func newConfig(opts []Option) (*config, error) {
 	c := &config{
 		types:     []Type{Document, Form, FormFilling},
@@ -57,6 +71,7 @@ func newConfig(opts []Option) (*config, error) {
 		vfs:       "async",
 		workers:   defaultWorkers,
 		now:       time.Now,
+		readers:   DefaultReaders,
 		caching:   defaultCache,
 	}
 	for _, o := range opts {
@@ -64,6 +79,9 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	if c.maxResult < 1 || c.maxResult > 512<<20 {
 		return nil, &InputError{"MaxResult", strconv.Itoa(c.maxResult), "1 to 536870912 (512 MiB)"}
+	}
+	if c.readers < 1 || c.readers > 1000 {
+		return nil, &InputError{"Readers", strconv.Itoa(c.readers), "1 to 1000"}
 	}
 	for _, t := range c.types {
 		if checkID(string(t)) != nil {

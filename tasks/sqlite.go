@@ -20,19 +20,20 @@ type sqliteBackend struct {
 	uri    string
 	async  bool // the VFS is this project's
 	writer *writer
-	// readers are connections that nobody uses at the moment. Each takes part in no transaction.
-	readers chan *reader
-	// reading is held while a connection is lent out.
-	reading sync.RWMutex
-	closed  bool // +checklocks:reading
+	pool   *readerPool
 
 	notifier notifier
+	poller   poller // of the goroutine that polls; there is one at most
 	polls    sync.WaitGroup
 	closing  chan struct{}
 }
 
-// readers is how many connections a store keeps for reading.
-const readers = 8
+const (
+	// writerCache and readerCache are the caches of connections, in KiB. Those that read are many,
+	// and share the operating system's.
+	writerCache = 16000
+	readerCache = 2000
+)
 
 func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, err error) {
 	if path == "" || strings.HasPrefix(path, ":") {
@@ -41,13 +42,17 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	b := &sqliteBackend{config: c, path: path, readers: make(chan *reader, readers), closing: make(chan struct{})}
+	b := &sqliteBackend{config: c, path: path, closing: make(chan struct{})}
+	b.pool = newReaderPool(c.readers, b.newReader)
 	b.uri = fileURI(path, c.vfs)
-	conn, err := b.connect(ctx)
+	conn, err := b.connect(ctx, writerCache)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := b.setUp(ctx, conn); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
+	}
+	if b.poller.seq, err = queryInt(conn, lastChange); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
 	if b.writer, err = newWriter(b, conn); err != nil {
@@ -64,14 +69,17 @@ func fileURI(path, vfs string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "vfs=" + url.QueryEscape(vfs)}).String()
 }
 
-// connect opens a connection.
-func (b *sqliteBackend) connect(ctx context.Context) (*sqlite3.Conn, error) {
+// connect opens a connection with a cache of that many KiB.
+func (b *sqliteBackend) connect(ctx context.Context, cache int) (*sqlite3.Conn, error) {
 	c, err := sqlite3.OpenContext(ctx, b.uri)
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	if b.onConnect != nil {
+		b.onConnect(c)
+	}
 	c.SetInterrupt(ctx)
-	err = errors.Join(c.BusyTimeout(busyTimeout), c.Exec("PRAGMA synchronous=normal; PRAGMA cache_size=-16000"))
+	err = errors.Join(c.BusyTimeout(busyTimeout), c.Exec(fmt.Sprintf("PRAGMA synchronous=normal; PRAGMA cache_size=-%d", cache)))
 	if err != nil {
 		return nil, errors.Join(interrupted(ctx, err), c.Close())
 	}
@@ -82,22 +90,14 @@ func (b *sqliteBackend) connect(ctx context.Context) (*sqlite3.Conn, error) {
 
 // Close closes all connections. The last one brings everything into the database file, durably.
 func (b *sqliteBackend) Close() error {
-	b.reading.Lock()
-	closed := b.closed
-	b.closed = true
-	b.reading.Unlock()
-	if closed {
+	first, err := b.pool.close()
+	if !first {
 		return ErrClosed
 	}
-	b.notifier.mu.Lock()
+	b.notifier.close()
 	close(b.closing)
-	b.notifier.mu.Unlock()
 	b.polls.Wait()
-	var err error
-	for range len(b.readers) {
-		err = errors.Join(err, (<-b.readers).close())
-	}
-	return errors.Join(err, b.writer.close())
+	return errors.Join(err, b.poller.close(), b.writer.close())
 }
 
 // interrupted returns the context's error if that is what has ended a call.

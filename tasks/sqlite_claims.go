@@ -19,32 +19,25 @@ func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*sqlite3
 // Claim is one job, in a transaction that has the write lock: nobody else sees the task in between.
 func (b *sqliteBackend) Claim(ctx context.Context, types []Type, lease time.Duration, maxAttempts int) (Claimed, error) {
 	var c Claimed
-	var changed []string
 	err := b.job(ctx, false, func(conn *sqlite3.Conn) error {
 		now := b.now()
-		ids, err := takeBack(conn, now, types, maxAttempts)
+		_, err := takeBack(conn, now, types, maxAttempts)
 		if err != nil {
 			return err
 		}
 		for c.ID == "" {
 			id, err := oldest(conn, now, types)
 			if err != nil || id == "" {
-				changed = ids
 				return err
 			}
-			ids = append(ids, id)
 			if c, err = claim(conn, id, now, lease); err != nil {
 				return err
 			}
 		}
-		changed = ids
 		return nil
 	})
 	if err != nil {
 		return Claimed{}, err
-	}
-	for _, id := range changed {
-		b.notifier.changed(id)
 	}
 	if c.ID == "" {
 		return Claimed{}, ErrNoTask
@@ -168,9 +161,6 @@ func (b *sqliteBackend) Progress(ctx context.Context, id, lease string, result j
 			return nil
 		}), err)
 	})
-	if err == nil {
-		b.notifier.changed(id)
-	}
 	return err
 }
 
@@ -204,9 +194,6 @@ func (b *sqliteBackend) Finish(ctx context.Context, o Outcome, durable bool) err
 		}
 		return endAttempt(c, o.ID, now, text)
 	})
-	if err == nil {
-		b.notifier.changed(o.ID)
-	}
 	return err
 }
 

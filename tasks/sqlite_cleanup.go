@@ -79,9 +79,8 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses
 		if err := b.inParts(ctx, sql, len(old), func(i int) []any {
 			args[0] = old[i].rowid
 			return args
-		}, func(i int) {
+		}, func(int) {
 			deleted++
-			b.notifier.changed(old[i].id)
 		}); err != nil {
 			return deleted, err
 		}
@@ -117,8 +116,8 @@ func (b *sqliteBackend) oldTasks(ctx context.Context, before int64, statuses []S
 // shrink gives free pages back to the file system. A database that the Python module has made keeps them for later.
 // It ends when others free pages as fast as it gives them back.
 func (b *sqliteBackend) shrink(ctx context.Context) error {
-	for last := -1; ; {
-		free := 0
+	for last := int64(-1); ; {
+		free := int64(0)
 		if err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
 			const incremental = 2
 			if mode, err := queryInt(c, "PRAGMA auto_vacuum"); err != nil || mode != incremental {
@@ -137,7 +136,7 @@ func (b *sqliteBackend) shrink(ctx context.Context) error {
 }
 
 // vacuum gives pages back for lockTime. It returns how many are left.
-func vacuum(c *sqlite3.Conn) (free int, err error) {
+func vacuum(c *sqlite3.Conn) (free int64, err error) {
 	s, _, err := c.Prepare("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuumStep) + ")")
 	if err != nil {
 		return 0, err

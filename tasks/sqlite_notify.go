@@ -1,120 +1,137 @@
 package tasks
 
-import (
-	"context"
-	"sync"
-	"time"
-
-	"github.com/ncruces/go-sqlite3"
-)
+import "sync"
 
 // notifier tells those who wait that a task may have changed.
 type notifier struct {
 	mu      sync.Mutex
-	waiting map[string]map[chan struct{}]struct{} // by id; +checklocks:mu
-	polling bool                                  // +checklocks:mu
+	waiting map[string]*watched // by id; +checklocks:mu
+	polling bool                // somebody looks for what others commit; +checklocks:mu
+	closed  bool                // +checklocks:mu
+	// own are the entries of the log of changes that this backend has written since the last look at it, in order:
+	// whom they concern is told. +checklocks:mu
+	own []logRange
 }
 
-// Notify returns a channel that is closed once the task may have changed.
-func (b *sqliteBackend) Notify(id string) (changed <-chan struct{}, stop func()) {
-	n := &b.notifier
-	c := make(chan struct{})
+// watched is a task that somebody waits for. All who do share the channel: to tell them is the same work for any number.
+type watched struct {
+	changed chan struct{}
+	n       int // who wait; +checklocks:notifier.mu
+}
+
+// wait returns a channel that is closed once the task may have changed. It calls start if nobody looks for what others commit.
+func (n *notifier) wait(id string, start func()) (changed <-chan struct{}, stop func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	select {
-	case <-b.closing:
+	if n.closed {
+		c := make(chan struct{})
 		close(c)
 		return c, func() {}
-	default:
 	}
 	if n.waiting == nil {
-		n.waiting = map[string]map[chan struct{}]struct{}{}
+		n.waiting = map[string]*watched{}
 	}
-	if n.waiting[id] == nil {
-		n.waiting[id] = map[chan struct{}]struct{}{}
+	w := n.waiting[id]
+	if w == nil {
+		w = &watched{changed: make(chan struct{})}
+		n.waiting[id] = w
 	}
-	n.waiting[id][c] = struct{}{}
+	w.n++
 	if !n.polling {
 		n.polling = true
-		b.polls.Add(1)
-		go b.poll()
+		start()
 	}
-	return c, func() {
+	return w.changed, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.remove(id, c)
+		// Once they are told, others may wait for the same task.
+		if w.n--; w.n == 0 && n.waiting[id] == w {
+			delete(n.waiting, id)
+		}
 	}
 }
 
-// remove needs n.mu.
-func (n *notifier) remove(id string, c chan struct{}) {
-	delete(n.waiting[id], c)
-	if len(n.waiting[id]) == 0 {
-		delete(n.waiting, id)
+// changed tells those who wait for one of the tasks, or for any.
+func (n *notifier) changed(ids ...string) {
+	if len(ids) == 0 {
+		return
 	}
-}
-
-// changed tells those who wait for the task.
-func (n *notifier) changed(id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.tell(id)
+	n.tell("")
+	for _, id := range ids {
+		n.tell(id)
+	}
 }
 
 // tell needs n.mu.
 func (n *notifier) tell(id string) {
-	for c := range n.waiting[id] {
-		close(c)
-		n.remove(id, c)
+	if w := n.waiting[id]; w != nil {
+		close(w.changed)
+		delete(n.waiting, id)
 	}
 }
 
-// poll looks for commits of other connections as long as somebody waits.
-func (b *sqliteBackend) poll() {
-	defer b.polls.Done()
-	ticker := time.NewTicker(ChangePoll)
-	defer ticker.Stop()
-	var c *sqlite3.Conn
-	defer func() { c.Close() }()
-	for version := -1; ; {
-		var err error
-		if c == nil {
-			c, err = b.connect(context.Background())
-		}
-		if !b.pollOnce(c, err, &version) {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-b.closing:
-		}
-	}
-}
-
-// pollOnce tells all who wait if another connection has committed since, or if that can't be found out:
-// they look again, and may get the error. It reports whether to go on.
-func (b *sqliteBackend) pollOnce(c *sqlite3.Conn, err error, version *int) bool {
-	now := -2
-	if err == nil {
-		// It is the same until another connection has committed.
-		now, err = queryInt(c, "PRAGMA data_version")
-	}
-	closing := false
-	select {
-	case <-b.closing:
-		closing = true
-	default:
-	}
-	n := &b.notifier
+// all tells everybody.
+func (n *notifier) all() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if now != *version || err != nil || closing {
-		for id := range n.waiting {
-			n.tell(id)
-		}
+	for id := range n.waiting {
+		n.tell(id)
 	}
-	*version = now
-	// Who begins to wait after the last one starts another poll.
-	n.polling = !closing && len(n.waiting) > 0
+}
+
+// close tells everybody, also those who come later.
+func (n *notifier) close() {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	n.all()
+}
+
+// goOn reports whether somebody waits. If not, the next one has to start to look again.
+func (n *notifier) goOn() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.polling = !n.closed && len(n.waiting) > 0
+	if !n.polling {
+		n.own = nil
+	}
 	return n.polling
+}
+
+// looking reports whether somebody looks for what others commit.
+func (n *notifier) looking() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.polling
+}
+
+// wrote says which entries of the log are this backend's own.
+func (n *notifier) wrote(r logRange) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.polling || r.after >= r.upTo {
+		return
+	}
+	if last := len(n.own) - 1; last >= 0 && n.own[last].upTo == r.after {
+		n.own[last].upTo = r.upTo
+		return
+	}
+	n.own = append(n.own, r)
+}
+
+// ownUpTo returns the own entries up to a number, and forgets them.
+func (n *notifier) ownUpTo(seq int64) (own []logRange) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for len(n.own) > 0 && n.own[0].after < seq {
+		r := n.own[0]
+		if r.upTo > seq {
+			n.own[0].after, r.upTo = seq, seq
+			return append(own, r)
+		}
+		own, n.own = append(own, r), n.own[1:]
+	}
+	return own
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -12,59 +13,41 @@ import (
 
 // reader is a connection that reads.
 type reader struct {
-	conn       *sqlite3.Conn
-	get, holds *sqlite3.Stmt
+	conn             *sqlite3.Conn
+	get, look, holds *sqlite3.Stmt
 }
 
 func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
-	c, err := b.connect(ctx)
+	c, err := b.connect(ctx, readerCache)
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{conn: c}
-	r.get, _, err = c.PrepareFlags("SELECT "+infoColumns+", result FROM tasks WHERE id=?1", sqlite3.PREPARE_PERSISTENT)
-	if err == nil {
-		r.holds, _, err = c.PrepareFlags("SELECT 1 FROM tasks WHERE id=? AND status='processing' AND lease=?", sqlite3.PREPARE_PERSISTENT)
-	}
-	if err != nil {
-		return nil, errors.Join(err, r.close())
+	for _, s := range []struct {
+		stmt **sqlite3.Stmt
+		sql  string
+	}{
+		{&r.get, "SELECT " + infoColumns + ", result FROM tasks WHERE id=?1"},
+		{&r.look, "SELECT " + infoColumns + " FROM tasks WHERE id=?1"},
+		{&r.holds, "SELECT 1 FROM tasks WHERE id=? AND status='processing' AND lease=?"},
+	} {
+		if *s.stmt, _, err = c.PrepareFlags(s.sql, sqlite3.PREPARE_PERSISTENT); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
 	}
 	return r, nil
 }
 
-func (r *reader) close() error { return errors.Join(r.get.Close(), r.holds.Close(), r.conn.Close()) }
-
-const infoColumns = "id, type, status, created_at, updated_at, attempts, error"
+func (r *reader) close() error {
+	return errors.Join(r.get.Close(), r.look.Close(), r.holds.Close(), r.conn.Close())
+}
 
 // read lends out a connection.
 func (b *sqliteBackend) read(ctx context.Context, f func(*reader) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	b.reading.RLock()
-	defer b.reading.RUnlock()
-	if b.closed {
-		return ErrClosed
-	}
-	var r *reader
-	select {
-	case r = <-b.readers:
-	default:
-		var err error
-		if r, err = b.newReader(ctx); err != nil {
-			return err
-		}
-	}
-	r.conn.SetInterrupt(ctx)
-	err := interrupted(ctx, f(r))
-	r.conn.SetInterrupt(context.Background())
-	select {
-	case b.readers <- r:
-	default:
-		r.close()
-	}
-	return err
+	return b.pool.lend(ctx, f)
 }
+
+const infoColumns = "id, type, status, created_at, updated_at, attempts, error"
 
 // Get returns a task.
 func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err error) {
@@ -85,6 +68,44 @@ func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err err
 		return err
 	})
 	return res, err
+}
+
+// Look returns what is known of tasks, without their results.
+func (b *sqliteBackend) Look(ctx context.Context, ids []string) ([]Info, []error) {
+	infos, errs := make([]Info, len(ids)), make([]error, len(ids))
+	if err := b.read(ctx, func(r *reader) error {
+		if len(ids) > 1 {
+			// One transaction: it takes SQLite's lock once.
+			if err := r.conn.Exec("BEGIN"); err != nil {
+				return err
+			}
+			defer func() {
+				r.conn.SetInterrupt(context.Background())
+				r.conn.Exec("COMMIT")
+			}()
+		}
+		for i, id := range ids {
+			if infos[i], errs[i] = r.lookAt(id); ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		return nil
+	}); err != nil {
+		return make([]Info, len(ids)), slices.Repeat([]error{err}, len(ids))
+	}
+	return infos, errs
+}
+
+func (r *reader) lookAt(id string) (Info, error) {
+	defer r.look.Reset()
+	r.look.BindText(1, id)
+	if r.look.Step() {
+		return info(r.look)
+	}
+	if err := r.look.Err(); err != nil {
+		return Info{}, err
+	}
+	return Info{}, ErrNotFound
 }
 
 // info reads the columns of infoColumns. Types and statuses that aren't known are returned as they are:

@@ -57,6 +57,7 @@ var migrations = []string{
 		PRIMARY KEY(type, key)
 	) WITHOUT ROWID;`,
 	"CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN DELETE FROM task_attempts WHERE id=old.id; END",
+	changeLog,
 }
 
 // setUp brings a database to the newest schema. It leaves one alone that a newer program has made.
@@ -90,7 +91,8 @@ func checkVersion(c *sqlite3.Conn) error {
 }
 
 func schemaVersion(c *sqlite3.Conn) (int, error) {
-	version, err := queryInt(c, "SELECT coalesce(max(version), 0) FROM tasks_schema")
+	n, err := queryInt(c, "SELECT coalesce(max(version), 0) FROM tasks_schema")
+	version := int(n)
 	if err == nil && (version < 0 || version > len(migrations)) {
 		err = fmt.Errorf("the schema of the tasks has version %d: this program knows versions up to %d", version, len(migrations))
 	}

@@ -61,7 +61,7 @@ func each(c *sqlite3.Conn, sql string, args []any, row func(*sqlite3.Stmt) error
 	return s.Err()
 }
 
-func queryInt(c *sqlite3.Conn, sql string) (int, error) {
+func queryInt(c *sqlite3.Conn, sql string) (int64, error) {
 	s, _, err := c.Prepare(sql)
 	if err != nil {
 		return 0, err
@@ -70,5 +70,5 @@ func queryInt(c *sqlite3.Conn, sql string) (int, error) {
 	if !s.Step() {
 		return 0, s.Err()
 	}
-	return s.ColumnInt(0), s.Err()
+	return s.ColumnInt64(0), s.Err()
 }

@@ -11,10 +11,7 @@ import (
 // WriteTx makes changes with the same statements as the writer.
 func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error {
 	errs := make([]error, len(changes))
-	b.reading.RLock()
-	closed := b.closed
-	b.reading.RUnlock()
-	if closed {
+	if b.pool.isClosed() {
 		return slices.Repeat([]error{ErrClosed}, len(changes))
 	}
 	for i, c := range changes {

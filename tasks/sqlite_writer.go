@@ -25,6 +25,7 @@ type writer struct {
 	stmt          [OpDelete + 1]*sqlite3.Stmt
 	get           *sqlite3.Stmt
 	begin, commit *sqlite3.Stmt
+	last, log     *sqlite3.Stmt // of the log of changes
 
 	mu      sync.Mutex
 	queue   []*request // +checklocks:mu
@@ -71,6 +72,12 @@ func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 		return nil, errors.Join(err, w.closeConn())
 	}
 	w.get = get
+	if w.last, _, err = conn.PrepareFlags(lastChange, sqlite3.PREPARE_PERSISTENT); err != nil {
+		return nil, errors.Join(err, w.closeConn())
+	}
+	if w.log, _, err = conn.PrepareFlags(changesBetween, sqlite3.PREPARE_PERSISTENT); err != nil {
+		return nil, errors.Join(err, w.closeConn())
+	}
 	if w.begin, _, err = conn.PrepareFlags("BEGIN IMMEDIATE", sqlite3.PREPARE_PERSISTENT); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
@@ -158,19 +165,16 @@ func (w *writer) write() {
 			<-w.wake
 			continue
 		}
-		err := w.transaction(batch)
+		wrote, err := w.transaction(batch)
+		if err == nil {
+			w.tell(wrote)
+		}
 		sync := false
 		w.mu.Lock()
 		for _, r := range batch {
 			if err != nil {
 				for i := range r.errs {
 					r.errs[i] = err
-				}
-			}
-			if err == nil {
-				for _, c := range r.changes {
-					w.notifier.changed(c.ID)
-					w.notifier.changed("")
 				}
 			}
 			if err == nil && r.durable && w.async {
@@ -188,12 +192,16 @@ func (w *writer) write() {
 }
 
 // transaction makes the changes of a batch, each by itself. It returns an error if none of them is made.
-func (w *writer) transaction(batch []*request) error {
+// It returns what the log of changes has of it.
+func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 	for _, r := range batch {
 		r.errs = make([]error, max(1, len(r.changes)))
 	}
 	if err := w.begin.Exec(); err != nil {
-		return err
+		return wrote, err
+	}
+	if wrote.after, err = stepInt(w.last); err != nil {
+		return logRange{}, w.rollback(err)
 	}
 	now := w.now().Unix()
 	for _, r := range batch {
@@ -205,16 +213,39 @@ func (w *writer) transaction(batch []*request) error {
 		}
 		if w.conn.GetAutocommit() {
 			// SQLite has rolled all of it back.
-			return errors.Join(r.errs...)
+			return logRange{}, errors.Join(r.errs...)
 		}
+	}
+	if wrote.upTo, err = stepInt(w.last); err != nil {
+		return logRange{}, w.rollback(err)
 	}
 	if err := w.commit.Exec(); err != nil {
-		if !w.conn.GetAutocommit() {
-			err = errors.Join(err, w.conn.Exec("ROLLBACK"))
-		}
-		return err
+		return logRange{}, w.rollback(err)
 	}
-	return nil
+	return wrote, nil
+}
+
+// rollback ends a transaction that has failed, and returns why.
+func (w *writer) rollback(err error) error {
+	if !w.conn.GetAutocommit() {
+		err = errors.Join(err, w.conn.Exec("ROLLBACK"))
+	}
+	return err
+}
+
+// tell tells those who wait for what a transaction has changed. Who begins to wait later sees it at the first look.
+func (w *writer) tell(wrote logRange) {
+	if wrote.after >= wrote.upTo || !w.notifier.looking() {
+		return
+	}
+	ids, ok, err := changedTasks(w.log, wrote)
+	if err != nil || !ok {
+		w.notifier.all()
+		return
+	}
+	// The poller doesn't tell them again.
+	w.notifier.wrote(wrote)
+	w.notifier.changed(ids...)
 }
 
 // savepoint runs a job, of which nothing is left if it fails.
@@ -313,7 +344,7 @@ func (w *writer) close() error {
 }
 
 func (w *writer) closeConn() error {
-	for _, s := range append(w.stmt[:], w.get, w.begin, w.commit) {
+	for _, s := range append(w.stmt[:], w.get, w.begin, w.commit, w.last, w.log) {
 		s.Close()
 	}
 	return w.conn.Close()

@@ -14,6 +14,8 @@ type Store struct {
 	*config
 	backend Backend
 	cache   resultCache
+	infos   lookout // what Wait looks at
+	results lookout // what Watch looks at
 }
 
 // Open opens the database at that path, which it makes or migrates where needed.
@@ -27,7 +29,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{config: c, backend: b}, nil
+	return newStore(c, b), nil
 }
 
 // New returns a store with another backend.
@@ -36,7 +38,13 @@ func New(b Backend, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{config: c, backend: b}, nil
+	return newStore(c, b), nil
+}
+
+func newStore(c *config, b Backend) *Store {
+	s := &Store{config: c, backend: b}
+	s.infos.look, s.results.look = s.lookAtInfos, s.lookAtResults
+	return s
 }
 
 // Close returns once all that was changed is durable.
@@ -139,10 +147,13 @@ func (s *Store) Delete(ctx context.Context, id string, opts ...CallOption) error
 	return s.write(ctx, "delete", Change{Op: OpDelete, ID: id}, s.call(opts))
 }
 
-// Status returns what is known of a task, or [ErrNotFound].
+// Status returns what is known of a task, or [ErrNotFound]. It doesn't read the result, however large that is.
 func (s *Store) Status(ctx context.Context, id string) (Info, error) {
-	r, err := s.Result(ctx, id)
-	return r.Info, err
+	if err := checkID(id); err != nil {
+		return Info{}, err
+	}
+	infos, errs := s.backend.Look(ctx, []string{id})
+	return infos[0], taskError("get", id, errs[0])
 }
 
 // Result returns a task with its result, or [ErrNotFound].

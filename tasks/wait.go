@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"hash/maphash"
 	"iter"
 	"time"
 )
@@ -15,13 +16,30 @@ const ChangePoll = 100 * time.Millisecond
 //
 // A change by this process is noticed at once, one by another within [ChangePoll].
 // It is noticed when it is made, which may be a moment before it is durable.
+// While the task rests, a call costs its goroutine and a few hundred bytes, and no work: thousands may wait.
 func (s *Store) Wait(ctx context.Context, id string) (Result, error) {
-	for r, err := range s.Watch(ctx, id) {
+	if err := checkID(id); err != nil {
+		return Result{}, err
+	}
+	for {
+		// Before the look, so that no change is missed.
+		changed, stop := s.backend.Notify(id)
+		r, err := s.infos.at(ctx, id)
 		if err != nil || r.Status.Final() {
-			return r, err
+			stop()
+			if err != nil {
+				return Result{}, taskError("get", id, err)
+			}
+			// It may have changed since.
+			if r, err := s.Result(ctx, id); err != nil || r.Status.Final() {
+				return r, err
+			}
+			continue
+		}
+		if err := await(ctx, id, changed, stop); err != nil {
+			return Result{}, err
 		}
 	}
-	panic("tasks: Watch ended without an error")
 }
 
 // Watch yields a task as it is, and again each time that it has changed.
@@ -29,33 +47,66 @@ func (s *Store) Wait(ctx context.Context, id string) (Result, error) {
 // It ends with an error: [ErrNotFound] if there is no such task, or none any more, or the context's error.
 //
 // A change by this process is noticed at once, one by another within [ChangePoll].
+// While the task rests, it costs what [Store.Wait] does.
 func (s *Store) Watch(ctx context.Context, id string) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
-		var last Result
+		if err := checkID(id); err != nil {
+			yield(Result{}, err)
+			return
+		}
+		var last version
 		for first := true; ; first = false {
 			// Before the look, so that no change is missed.
 			changed, stop := s.backend.Notify(id)
-			r, err := s.Result(ctx, id)
-			if err != nil {
+			now, ok := s.watched(ctx, id, first, last, yield)
+			if !ok {
 				stop()
-				yield(Result{}, err)
 				return
 			}
-			if first || r.Info != last.Info || string(r.Raw) != string(last.Raw) {
-				last = r
-				if !yield(r, nil) {
-					stop()
-					return
-				}
-			}
-			select {
-			case <-changed:
-				stop()
-			case <-ctx.Done():
-				stop()
-				yield(Result{}, taskError("wait for", id, ctx.Err()))
+			last = now
+			if err := await(ctx, id, changed, stop); err != nil {
+				yield(Result{}, err)
 				return
 			}
 		}
 	}
+}
+
+// watched looks at a task and yields it if it isn't the last version. It reports whether to go on.
+// It is a function of its own, so that who waits doesn't keep the result.
+func (s *Store) watched(ctx context.Context, id string, first bool, last version, yield func(Result, error) bool) (version, bool) {
+	r, err := s.results.at(ctx, id)
+	if err != nil {
+		yield(Result{}, taskError("get", id, err))
+		return last, false
+	}
+	now := versionOf(r)
+	if first || now != last {
+		return now, yield(r, nil)
+	}
+	return now, true
+}
+
+// await returns when the task may have changed, or with the context's error.
+func await(ctx context.Context, id string, changed <-chan struct{}, stop func()) error {
+	defer stop()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return taskError("wait for", id, ctx.Err())
+	}
+}
+
+// version tells results apart, without keeping them.
+type version struct {
+	Info
+	size int
+	hash uint64
+}
+
+var versionSeed = maphash.MakeSeed()
+
+func versionOf(r Result) version {
+	return version{r.Info, len(r.Raw), maphash.Bytes(versionSeed, r.Raw)}
 }

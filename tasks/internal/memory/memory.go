@@ -243,3 +243,12 @@ func (b *backend) Close() error {
 	delete(b.waiting, b)
 	return nil
 }
+
+func (b *backend) Look(ctx context.Context, ids []string) ([]tasks.Info, []error) {
+	infos, errs := make([]tasks.Info, len(ids)), make([]error, len(ids))
+	for i, id := range ids {
+		r, err := b.Get(ctx, id)
+		infos[i], errs[i] = r.Info, err
+	}
+	return infos, errs
+}
