@@ -48,7 +48,13 @@ func (b *sqliteBackend) CacheGet(ctx context.Context, k CacheKey) (e CacheEntry,
 func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string, args ...any) (bool, error) {
 	n := 0
 	// If it fails, the job may still run: n isn't looked at.
-	if err := b.job(ctx, durable, func(c *sqlite3.Conn) (err error) {
+	bytes := 0
+	for _, a := range args {
+		if text, ok := a.(string); ok {
+			bytes += len(text)
+		}
+	}
+	if err := b.largeJob(ctx, durable, bytes, func(c *sqlite3.Conn) (err error) {
 		n, err = execute(c, sql, args)
 		return err
 	}); err != nil {

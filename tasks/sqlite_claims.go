@@ -10,12 +10,6 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// job runs a job of the writer. What it sets may be read only if there is no error:
-// a caller that is cancelled returns while the job runs.
-func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*sqlite3.Conn) error) error {
-	return b.writer.do(ctx, &request{durable: durable, job: job})[0]
-}
-
 // Claim is one job, in a transaction that has the write lock: nobody else sees the task in between.
 func (b *sqliteBackend) Claim(ctx context.Context, types []Type, lease time.Duration, maxAttempts int) (Claimed, error) {
 	var c Claimed
@@ -146,7 +140,7 @@ func (b *sqliteBackend) Holds(ctx context.Context, id, lease string) (held bool,
 
 // Progress leaves the lease as it is.
 func (b *sqliteBackend) Progress(ctx context.Context, id, lease string, result json.RawMessage, durable bool) error {
-	err := b.job(ctx, durable, func(c *sqlite3.Conn) error {
+	err := b.largeJob(ctx, durable, len(result), func(c *sqlite3.Conn) error {
 		n, err := execute(c, `UPDATE tasks SET result=?, updated_at=? WHERE id=? AND status='processing' AND (?4='' OR lease=?4)`,
 			[]any{string(result), b.now().Unix(), id, lease})
 		if n > 0 || err != nil {
@@ -174,7 +168,7 @@ func leased(n int, err error) error {
 
 // Finish checks the lease and ends the attempt in one job.
 func (b *sqliteBackend) Finish(ctx context.Context, o Outcome, durable bool) error {
-	err := b.job(ctx, durable, func(c *sqlite3.Conn) error {
+	err := b.largeJob(ctx, durable, len(o.Result), func(c *sqlite3.Conn) error {
 		now := b.now()
 		var result, text, runAt any
 		if o.Result != nil {

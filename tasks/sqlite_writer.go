@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/ncruces/go-sqlite3"
 )
-
-// batchSize is how many changes share a transaction at most.
-// It bounds how long other processes wait for the write lock.
-const batchSize = 500
 
 // writer makes the changes of all callers. Those that come while it is busy share the next transaction,
 // and those that have to be durable share a sync, which runs while the next transaction is made.
@@ -36,23 +31,6 @@ type writer struct {
 	stopped chan struct{}
 	done    chan struct{}
 }
-
-// request is a call that waits.
-type request struct {
-	changes []Change
-	durable bool
-	job     func(*sqlite3.Conn) error // instead of changes
-	errs    []error
-	state   atomic.Int32
-	done    chan struct{}
-}
-
-// The states of a request.
-const (
-	queued int32 = iota
-	taken
-	cancelled
-)
 
 func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 	w := &writer{
@@ -89,68 +67,6 @@ func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 	return w, nil
 }
 
-// Write hands the changes to the writer and waits for what comes of them.
-func (b *sqliteBackend) Write(ctx context.Context, changes []Change, durable bool) (errs []error) {
-	for part := range slices.Chunk(changes, batchSize) {
-		errs = append(errs, b.writer.do(ctx, &request{changes: part, durable: durable})...)
-	}
-	return errs
-}
-
-func (w *writer) do(ctx context.Context, r *request) []error {
-	all := func(err error) []error { return slices.Repeat([]error{err}, max(1, len(r.changes))) }
-	if err := ctx.Err(); err != nil {
-		return all(err)
-	}
-	r.done = make(chan struct{})
-	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
-		return all(ErrClosed)
-	}
-	w.queue = append(w.queue, r)
-	w.mu.Unlock()
-	signal(w.wake)
-	select {
-	case <-r.done:
-		return r.errs
-	case <-ctx.Done():
-	}
-	if r.state.CompareAndSwap(queued, cancelled) {
-		return all(ctx.Err())
-	}
-	select {
-	case <-r.done:
-		return r.errs
-	default:
-		return all(fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err()))
-	}
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// take takes the requests of the next transaction from the queue, in order.
-func (w *writer) take() (batch []*request, closed bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := 0
-	for len(w.queue) > 0 && n < batchSize {
-		r := w.queue[0]
-		w.queue[0] = nil
-		w.queue = w.queue[1:]
-		if r.state.CompareAndSwap(queued, taken) {
-			batch = append(batch, r)
-			n += max(1, len(r.changes))
-		}
-	}
-	return batch, w.closed
-}
-
 // write makes the changes, one transaction after the other.
 func (w *writer) write() {
 	defer close(w.stopped)
@@ -166,6 +82,9 @@ func (w *writer) write() {
 			continue
 		}
 		wrote, err := w.transaction(batch)
+		if errors.Is(err, errNotBegun) {
+			batch = w.again(batch, time.Now())
+		}
 		if err == nil {
 			w.tell(wrote)
 		}
@@ -197,7 +116,7 @@ func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 	for _, r := range batch {
 		r.errs = make([]error, max(1, len(r.changes)))
 	}
-	if err := w.begin.Exec(); err != nil {
+	if err := w.lock(batch); err != nil {
 		return wrote, err
 	}
 	if wrote.after, err = stepInt(w.last); err != nil {
@@ -223,6 +142,28 @@ func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 		return logRange{}, w.rollback(err)
 	}
 	return wrote, nil
+}
+
+// errNotBegun is what it is if somebody else has held the write lock for too long.
+var errNotBegun = errors.New("the database is locked by another")
+
+// lock begins a transaction, for which it waits until the first of the calls has waited for [busyTimeout],
+// in the queue and here.
+func (w *writer) lock(batch []*request) error {
+	start := time.Now()
+	patience := max(busyTimeout-start.Sub(batch[0].since), time.Millisecond)
+	if err := w.conn.BusyTimeout(patience); err != nil {
+		return err
+	}
+	err := w.begin.Exec()
+	if errors.Is(err, sqlite3.BUSY) {
+		if time.Since(start) < patience {
+			// SQLite doesn't wait where it sees a deadlock. Those who go on waiting don't try without a pause.
+			time.Sleep(prepareAgain)
+		}
+		return fmt.Errorf("%w for %v: %w", errNotBegun, busyTimeout, err)
+	}
+	return err
 }
 
 // rollback ends a transaction that has failed, and returns why.
