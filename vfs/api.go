@@ -108,7 +108,11 @@
 //     and makes every later commit of the process to this database durable when COMMIT returns,
 //     whatever its level. PRAGMA async_mode=async takes that back.
 //
-// SQLite runs them when they are prepared, so prepare them anew each time.
+// SQLite runs them when they are prepared, so prepare them anew each time, or use the SQL function async_wait(),
+// as in SELECT async_wait(): it does what the PRAGMA does, for the main database, each time that it is called.
+// It isn't there on connections whose main database is on another VFS, nor in views and triggers.
+//
+// To wait for one commit, from another goroutine than that of its connection, there are [Token] and [WaitToken].
 //
 // # Errors
 //

@@ -23,8 +23,23 @@ func connected(c *sqlite3.Conn) error {
 		f.connected = true
 		f.takeHook()
 		f.takeBusy()
+		c.CreateFunction("async_wait", 0, sqlite3.DIRECTONLY, waitFunction)
 	}
 	return nil
+}
+
+// waitFunction is the SQL function async_wait(): the same as the PRAGMA, but done each time that it is called.
+func waitFunction(ctx sqlite3.Context, _ ...sqlite3.Value) {
+	f, ok := fileOf(ctx.Conn(), "main")
+	if !ok {
+		ctx.ResultError(ErrNotOpen)
+		return
+	}
+	if err := f.wait(); err != nil {
+		ctx.ResultError(f.pragmaError(err))
+		return
+	}
+	ctx.ResultText("ok")
 }
 
 // firstCommit is called at the end of a connection's first commit, before SQLite calls its hook:

@@ -63,6 +63,7 @@ type database struct {
 	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
 	stop     bool                      // tells the syncer to end; +checklocks:mu
 	group    group                     // +checklocks:mu
+	walSyncs rounds                    // syncs of the WAL; +checklocks:mu
 	tally    tally                     // +checklocks:mu
 
 	kick chan struct{} // wakes the syncer
@@ -215,6 +216,7 @@ func (db *database) closeWAL(main *dbFile) {
 		db.syncWAL(context.Background(), newWaiter(), db.written(syncqueue.WAL))
 	}
 	main.syncDB(false) // H2: the WAL may be deleted next
+	db.syncClosing(main)
 
 	// Those who use it wait for a sync that is under way, or that the syncer does.
 	db.walInUse.Wait()

@@ -30,6 +30,7 @@ type dbFile struct {
 	knobs  knobs
 	auto   autoCheckpoint
 	busy   busyTimeout
+	tokens tokens
 	off    bool // PRAGMA synchronous=OFF
 	full   bool // the last commit was at FULL
 	asking bool // a PRAGMA is for SQLite, and not for this VFS
@@ -316,7 +317,7 @@ func (f *dbFile) SetDB(db any) {
 //
 // https://sqlite.org/pragma.html#pragma_synchronous
 func (f *dbFile) noteSynchronous(value string) {
-	if value == "" || f.conn != nil && !f.conn.GetAutocommit() {
+	if value == "" || f.conn != nil && isOpen(f.conn) && !f.conn.GetAutocommit() {
 		return
 	}
 	f.off = isOff(value)

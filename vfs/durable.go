@@ -45,6 +45,7 @@ type coverage struct {
 	mu     sync.Mutex
 	header [walHeaderSize]byte // all that was in the WAL before it had this header is durable in the database file; +checklocks:mu
 	rounds rounds              // waits for all of it; +checklocks:mu
+	tokens bool                // there is a [CommitToken]; +checklocks:mu
 }
 
 // rounds numbers something that is begun again and again, and ends in any order.
@@ -99,6 +100,19 @@ func (db *database) sync(ctx context.Context, asking *dbFile) error {
 	db.coverage.rounds.end(round)
 	db.coverage.mu.Unlock()
 	return nil
+}
+
+// syncClosing makes all of it durable that tokens may stand for, before the WAL is closed.
+func (db *database) syncClosing(main *dbFile) {
+	db.coverage.mu.Lock()
+	tokens, round := db.coverage.tokens, db.coverage.rounds.begin()
+	db.coverage.mu.Unlock()
+	if !tokens || db.syncForeign(context.Background(), newWaiter()) != nil || db.syncRestarted(context.Background(), main) != nil {
+		return
+	}
+	db.coverage.mu.Lock()
+	db.coverage.rounds.end(round)
+	db.coverage.mu.Unlock()
 }
 
 // header returns the header of the WAL, which is zero if it has none. The WAL is open.
@@ -240,6 +254,7 @@ func (f *dbFile) countRollback() {
 // commitRollback ends a commit in a rollback-journal mode: all locks are held still.
 func (f *dbFile) commitRollback() error {
 	f.wroteDB = false
+	f.tokens.commits++
 	if Mode(f.db.mode.Load()) != Sync {
 		return nil
 	}

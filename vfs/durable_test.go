@@ -80,7 +80,7 @@ func TestDurableRollback(t *testing.T) {
 					case "pragma":
 						require.Equal(t, "ok", query(t, c, "PRAGMA async_wait"))
 					case "function":
-						t.Skip("later")
+						require.Equal(t, "ok", query(t, c, "SELECT async_wait()"))
 					case "WaitDurable":
 						require.NoError(t, vfs.WaitDurable(t.Context(), path))
 					case "Flush":

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver"
 )
 
@@ -69,4 +70,50 @@ func ExampleWaitDurable() {
 	fmt.Println(vfs.WaitDurable(ctx, "nobody-has-opened.db"))
 	// Output:
 	// asyncvfs: database is not open
+}
+
+// One goroutine commits, another answers the clients once what they wrote is durable.
+func ExampleToken() {
+	dir, err := os.MkdirTemp("", "asyncvfs")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	c, err := sqlite3.Open("file:" + filepath.ToSlash(dir) + "/app.db?vfs=async" +
+		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Exec("CREATE TABLE orders(what TEXT)"); err != nil {
+		log.Fatal(err)
+	}
+
+	type answer struct {
+		to    string
+		token vfs.CommitToken
+	}
+	answers := make(chan answer, 3)
+	for _, who := range []string{"Ada", "Grace", "Edsger"} {
+		// It returns at once.
+		if err := c.Exec("INSERT INTO orders VALUES('tea')"); err != nil {
+			log.Fatal(err)
+		}
+		token, err := vfs.Token(c, "main")
+		if err != nil {
+			log.Fatal(err)
+		}
+		answers <- answer{who, token}
+	}
+	close(answers)
+	for a := range answers {
+		if err := vfs.WaitToken(context.Background(), a.token); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(a.to + "'s order is safe")
+	}
+	// Output:
+	// Ada's order is safe
+	// Grace's order is safe
+	// Edsger's order is safe
 }

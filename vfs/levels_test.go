@@ -53,3 +53,13 @@ func TestLevels(t *testing.T) {
 		})
 	}
 }
+// TestOffFromTheName: synchronous=OFF in the name of the database is OFF: its commits ask for no sync.
+func TestOffFromTheName(t *testing.T) {
+	path, conns := setup(t, newRecorder(), 1, nil, off)
+	requests := stats(t, path).SyncRequests
+	for range 10 {
+		exec(t, conns[0], "INSERT INTO t VALUES(1)")
+	}
+	require.Equal(t, requests, stats(t, path).SyncRequests)
+	require.Zero(t, stats(t, path).PendingCommits)
+}

@@ -119,6 +119,10 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	if job.File == syncqueue.WAL {
 		db.extent.syncing = db.walEnd.Load()
 	}
+	var round uint64
+	if job.File == syncqueue.WAL {
+		round = db.walSyncs.begin()
+	}
 	if db.rules.Has(rules.GroupWait) && job.File == syncqueue.WAL {
 		// Switched off by a test: whoever waits is answered before the sync.
 		db.answer(db.queue.AnswerEarly(job.File))
@@ -147,6 +151,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	if err == nil {
 		if job.File == syncqueue.WAL {
 			db.newWAL = false
+			db.walSyncs.end(round)
 			db.tally.durable = max(db.tally.durable, commits)
 			if gen == db.generation.Load() {
 				db.extent.durable = max(db.extent.durable, db.extent.syncing)

@@ -269,6 +269,7 @@ func (w *walFile) commit() error {
 	full := w.syncAsked
 	f.full = full
 	seq, n := w.published()
+	f.noteCommit()
 
 	if err := db.failed(); err != nil {
 		return err
@@ -304,5 +305,7 @@ func (w *walFile) published() (seq, n uint64) {
 	seq, n = w.db.commits(w.uncounted, w.commitFrame)
 	w.uncounted, w.wrote, w.syncAsked, w.commitFrame, w.end = walBytes{}, false, false, false, 0
 	w.committed, w.frames = w.frames, 0
+	w.main.tokens.commits++
+	w.main.tokens.seq, w.main.tokens.noted = seq, false
 	return seq, n
 }
