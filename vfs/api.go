@@ -124,7 +124,18 @@
 // since the kernel may have dropped it. Another process can't know what that is:
 // so let the one that saw the failure reopen the database.
 //
-// A commit that waits returns early with [ErrDurabilityUnknown] if its context is done.
+// A commit that waits returns early with [ErrDurabilityUnknown] if its context is done; see there.
+//
+// # What durable means
+//
+// Durable is what has come through an fsync. On macOS that leaves it in the drive's cache, as SQLite does by default:
+// it survives a crash of the system, but maybe not a power cut. For that set PRAGMA fullfsync=on on each connection,
+// in the name of the database before journal_mode: from then on each sync of the database's files is an F_FULLFSYNC,
+// also those of a WAL that was there at open and of checkpoints in the background.
+// PRAGMA checkpoint_fullfsync=on does the same here: one sync serves all.
+//
+// A WAL that is there at open, such as a killed process leaves, is synced once in the background, and pending until then:
+// what is read of it is durable soon. A read-only connection may not be able to.
 //
 // # Limits
 //

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -164,6 +165,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	db.walEnd.Store(durable)
 	db.stop = false
 	db.armed = never
+	db.syncLeftover(own)
 	db.mu.Unlock()
 	go db.syncer(db.stopped)
 	return nil
@@ -191,6 +193,10 @@ func (db *database) checkWALName(name *sqlitevfs.Filename) error {
 }
 
 func (db *database) otherName(name *sqlitevfs.Filename) error {
+	if name.Database() == db.name {
+		return fmt.Errorf("asyncvfs: %s isn't the file any more that this process has open: it was removed or replaced; close all connections to %s and open it anew",
+			name.WAL(), db.name)
+	}
 	return &ParameterError{"name", name.Database(),
 		"the name that this process opened the database by: " + db.name}
 }

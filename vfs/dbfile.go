@@ -33,6 +33,9 @@ type dbFile struct {
 	tokens tokens
 	off    bool // PRAGMA synchronous=OFF
 	full   bool // the last commit was at FULL
+
+	fullfsync bool // PRAGMA fullfsync or checkpoint_fullfsync was set
+
 	asking bool // a PRAGMA is for SQLite, and not for this VFS
 
 	connected bool // it is a main database's, and connected was called

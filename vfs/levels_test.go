@@ -53,6 +53,7 @@ func TestLevels(t *testing.T) {
 		})
 	}
 }
+
 // TestOffFromTheName: synchronous=OFF in the name of the database is OFF: its commits ask for no sync.
 func TestOffFromTheName(t *testing.T) {
 	path, conns := setup(t, newRecorder(), 1, nil, off)

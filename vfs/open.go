@@ -80,6 +80,7 @@ func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 		// Every sync is done when SQLite asks for it.
 		return file, out, nil
 	}
+	main.inheritFullfsync()
 	if err := main.db.openWAL(v, name, file, flags); err != nil {
 		file.Close()
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)

@@ -40,6 +40,8 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 		if result, ok := f.busyPragma(value); ok {
 			return result, nil
 		}
+	case "fullfsync", "checkpoint_fullfsync":
+		f.fullfsyncPragma(value)
 	case "synchronous":
 		f.noteSynchronous(value)
 	case "wal_autocheckpoint":

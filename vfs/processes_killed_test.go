@@ -67,11 +67,16 @@ func TestWaitForOthers(t *testing.T) {
 			ours := open(t, path, register(t, rec))
 			if read {
 				require.Equal(t, "0", query(t, ours, "SELECT count(*) FROM t"))
+				eventually(t, func() bool { return stats(t, path).PendingBytes == 0 }) // the sync of what was there
 			}
 			exec(t, theirs, "INSERT INTO t VALUES('theirs', 1)")
 			rec.take()
 			require.Equal(t, "ok", query(t, ours, "PRAGMA async_wait"))
-			require.Equal(t, 1, count(rec.take(), "sync", "wal"))
+			syncs := count(rec.take(), "sync", "wal")
+			require.NotZero(t, syncs)
+			if read {
+				require.Equal(t, 1, syncs)
+			}
 		})
 	}
 }

@@ -25,6 +25,7 @@ type op struct {
 	off  int64
 	size int
 	own  bool // on a handle that SQLite doesn't have
+	full bool // a sync with SYNC_FULL
 	err  error
 }
 
@@ -160,7 +161,7 @@ func (f *recordedFile) Truncate(size int64) error {
 }
 
 func (f *recordedFile) Sync(flags sqlitevfs.SyncFlag) error {
-	return f.r.do(op{kind: "sync", file: f.kind, own: f.own}, func() error { return f.File.Sync(flags) })
+	return f.r.do(op{kind: "sync", file: f.kind, own: f.own, full: flags&sqlitevfs.SYNC_FULL == sqlitevfs.SYNC_FULL}, func() error { return f.File.Sync(flags) })
 }
 
 func (f *recordedFile) Close() error {

@@ -141,8 +141,10 @@ func TestRefreshTwice(t *testing.T) {
 	path, vfsName, from, to := unsyncedDB(t, rec)
 	fail := failing{kind: "sync", file: "wal", err: syscall.EIO}
 	rec.before = fail.hook
-	fail.on.Store(true)
 	c := open(t, path, vfsName, full, noAuto)
+	query(t, c, "SELECT count(*) FROM t")
+	eventually(t, func() bool { return stats(t, path).PendingBytes == 0 }) // the sync of what was left
+	fail.on.Store(true)
 	require.ErrorIs(t, c.Exec("INSERT INTO t VALUES(3)"), sqlite3.IOERR_FSYNC)
 	require.NoError(t, c.Close())
 	fail.on.Store(false)
