@@ -14,6 +14,14 @@ import (
 // whether it survives a power cut isn't known.
 // Don't repeat the transaction without a look at the database.
 //
+// SQLite takes any error of this kind for a rollback, after the commit is published: it calls the connection's rollback hook
+// and the virtual tables' xRollback, not their xCommit, and Changes is 0, although nothing is rolled back.
+// Who keeps state by those hooks gives the commit no context that ends, or compares the error and takes the commit for made.
+//
+// Through database/sql a context ends the wait of ExecContext, and of a COMMIT that is executed as a statement on a [database/sql.Conn].
+// It doesn't end that of [database/sql.Tx.Commit], nor of INSERT … RETURNING when its rows are closed before the last one is passed,
+// as QueryRow does: package driver has no context there. They return once the commit is durable.
+//
 // It is an extended code of [sqlite3.INTERRUPT], since go-sqlite3 returns a code and no text
 // (“sqlite3: interrupted”) for what a VFS reports of a commit: test for it with [errors.Is].
 //
