@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients hunt hunt-tasks hunt-kill lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-peers
+.PHONY: help demo test test-wazero test-clients hunt hunt-tasks hunt-kill soak lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -31,6 +31,9 @@ hunt-tasks: ## check N states that a power cut leaves of task tables, on all cor
 
 hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
 	go test -v -run TestKilledAtRandom -timeout 0 ./vfs -kills $(or $(N),1000) -killseed $(or $(SEED),$(shell date +%s))
+
+soak: ## processes that use one database in every way for an hour, one of them killed at random (SOAK=1h)
+	go test -v -count=1 -timeout 0 ./internal/soak -soak $(or $(SOAK),1h)
 
 lint: ## gofmt, vet on both engines, staticcheck, no import of wazero
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
