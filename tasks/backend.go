@@ -28,11 +28,14 @@ type Backend interface {
 	Get(ctx context.Context, id string) (Result, error)
 	// List returns tasks in the query's order.
 	List(ctx context.Context, q Query) ([]Info, error)
-	// Count returns how many tasks there are of each type and status.
-	Count(ctx context.Context) (map[Type]map[Status]int, error)
-	// Cleanup deletes the tasks that were created that long ago or before, and have one of the statuses
-	// unless there are none. It returns how many it deleted.
-	Cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error)
+	// Count returns how many tasks there are of each type and status, of an owner unless that is "".
+	Count(ctx context.Context, owner string) (map[Type]map[Status]int, error)
+	// Input returns a task's input, nil if it has none, or [ErrNotFound].
+	Input(ctx context.Context, id string) (json.RawMessage, error)
+	// Use says that the results of tasks were read at a time. It may be lost, and is no change that anybody is told of.
+	Use(ctx context.Context, at map[string]time.Time) error
+	// Cleanup deletes tasks. It returns how many it deleted.
+	Cleanup(ctx context.Context, q CleanupQuery) (int, error)
 	// Notify returns a channel that is closed once the task may have changed since the call:
 	// at once for a change through this backend, within [ChangePoll] for another.
 	// Stop ends that early. With an empty id it is for any task.
@@ -46,10 +49,22 @@ type Backend interface {
 type Query struct {
 	Types    []Type   // any if there are none
 	Statuses []Status // any if there are none
-	Newest   bool     // first; else the oldest
-	Limit    int      // 1 to 1000; 0 is 100
+	Owner    string   // any if it is empty
+	// Label is a name and its value that the tasks have, or empty.
+	Label  [2]string
+	Newest bool // first; else the oldest
+	Limit  int  // 1 to 1000; 0 is 100
 	// After is the last task of the page before this one, or the zero Info.
 	After Info
+}
+
+// CleanupQuery says which tasks to delete: those that were created that long ago or before.
+type CleanupQuery struct {
+	Age      time.Duration
+	Statuses []Status // any if there are none
+	Owner    string   // any if it is empty
+	// ByUse spares those whose results were read since: see [Backend].Use.
+	ByUse bool
 }
 
 // Op is what a [Change] does.
@@ -73,13 +88,42 @@ type Change struct {
 	Error  string
 	// From are the statuses that the task may come from; nil is any.
 	From []Status
+	// Cancelled is whether an update to [Error] is a cancellation.
+	Cancelled bool
+	// New is what a task is created with beside its type, or nil. The status of such a task may be [Completed], with a result.
+	New *Creation
+}
+
+// Creation is what a task is created with. What isn't set is 0 or empty.
+type Creation struct {
+	Owner       string
+	Priority    int
+	RunAt       time.Time
+	MaxAttempts int
+	Backoff     time.Duration
+	Timeout     time.Duration
+	// UniqueKey is a key that only one of the owner's tasks may have: another one is an [*ExistsError] with that one's id.
+	UniqueKey string
+	Labels    map[string]string
+	Input     json.RawMessage
 }
 
 // ClaimBackend is what a [Backend] does for workers.
+//
+// Leases and delays are spans of time: a backend whose clock may be set must see to it that they neither end early
+// nor last longer by more than their own length when that happens.
 type ClaimBackend interface {
-	// Claim hands out the oldest task of these types that is [Pending] and due, or returns [ErrNoTask].
-	// It first takes back those whose lease has expired: they are Pending again, or Error after maxAttempts.
-	Claim(ctx context.Context, types []Type, lease time.Duration, maxAttempts int) (Claimed, error)
+	// Claim hands out the first task of these types that is [Pending] and due, or returns [ErrNoTask].
+	// First is who was created first, each level of priority being worth [PriorityAge], and of those the one that was inserted first.
+	// Types that are paused, or are at one of their limits, are left out: see [TypeLimits].
+	// It takes no lock that writers need while there is nothing to claim, and its work doesn't grow with tasks that aren't due.
+	//
+	// It first takes back the tasks of these types whose lease has expired. The attempt counts if the worker had no other lease,
+	// or if the task is suspect; no other lease of that worker counts as its only one until it is extended.
+	// The task is suspect from then on, until an attempt at it ends otherwise; it is Pending after the backoff, or [Error]
+	// if its attempts that count have reached the maximum, the task's own if that isn't 0.
+	// A worker that has a suspect task isn't handed out another one.
+	Claim(ctx context.Context, q ClaimQuery) (Claimed, error)
 	// Extend makes a lease end that long from now and returns when that is, or [ErrLeaseLost].
 	Extend(ctx context.Context, id, lease string, by time.Duration) (time.Time, error)
 	// Finish ends an attempt and its lease, or returns [ErrLeaseLost].
@@ -90,8 +134,28 @@ type ClaimBackend interface {
 	// With a lease it returns [ErrLeaseLost] if that isn't held any more; without one,
 	// [ErrNotFound] or a [*TransitionError] if the task isn't Processing.
 	Progress(ctx context.Context, id, lease string, result json.RawMessage, durable bool) error
+	// Report sets the progress of a task that is [Processing] as Progress sets the result.
+	Report(ctx context.Context, id, lease string, p Advance, durable bool) error
 	// Attempts returns a task's attempts in order, or [ErrNotFound].
 	Attempts(ctx context.Context, id string) ([]Attempt, error)
+	// Step returns the result of a step of a task, or nil. Steps are kept until the task is [Completed] or deleted.
+	Step(ctx context.Context, id, step string) (json.RawMessage, error)
+	// SetStep stores the result of a step, or returns [ErrLeaseLost].
+	SetStep(ctx context.Context, id, lease, step string, result json.RawMessage, durable bool) error
+	// SetLimits sets what holds for a type from now on, in all processes.
+	SetLimits(ctx context.Context, t Type, l TypeLimits) error
+	// Limits returns what was set for each type.
+	Limits(ctx context.Context) (map[Type]TypeLimits, error)
+}
+
+// ClaimQuery says what to claim.
+type ClaimQuery struct {
+	Types       []Type
+	Lease       time.Duration
+	Worker      string // who claims: the leases of a worker end together when it dies
+	MaxAttempts int    // of tasks that have no maximum of their own
+	// Backoff returns how long a task waits after an attempt, given the number of those that count, and the task's own backoff or 0.
+	Backoff func(attempt int, own time.Duration) time.Duration
 }
 
 // Outcome is what came of an attempt.
@@ -102,6 +166,8 @@ type Outcome struct {
 	Result json.RawMessage // nil leaves the task's as it is
 	Error  string          // empty if it succeeded
 	Delay  time.Duration   // until the next attempt, if the status is Pending
+	// Uncounted is whether the attempt doesn't count towards the maximum.
+	Uncounted bool
 }
 
 // TxBackend is a [Backend] that can make changes in a transaction of the application.

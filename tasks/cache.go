@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// cacheLease is how long a computation keeps others from computing the same after its process has died.
-	// One that runs renews its lease.
-	cacheLease = 30 * time.Second
 	// cachePoll is how often another process's computation is looked at.
 	cachePoll = 50 * time.Millisecond
 	// Uses are written once there are that many keys, or the first is that old.
@@ -51,6 +48,7 @@ func (s *Store) Do(ctx context.Context, t Type, input any, compute func(context.
 		if found {
 			s.cache.found(waited)
 			s.used(k)
+			s.hooks.cacheHit(ctx, k)
 			if err := s.settle(ctx, k, o); err != nil {
 				return Cached{}, err
 			}

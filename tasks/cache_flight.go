@@ -92,7 +92,7 @@ func (s *Store) claim(f *flight) (CacheEntry, error) {
 	timer := time.NewTimer(cachePoll)
 	defer timer.Stop()
 	for {
-		e, err := s.backend.CacheClaim(f.ctx, f.key, f.lease, cacheLease)
+		e, err := s.backend.CacheClaim(f.ctx, f.key, f.lease, s.caching.lease)
 		if err != nil || e.State != CacheLeased {
 			return e, err
 		}
@@ -117,7 +117,7 @@ func (s *Store) renew(f *flight) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t := time.NewTicker(cacheLease / 3)
+		t := time.NewTicker(s.caching.lease / 3)
 		defer t.Stop()
 		for {
 			select {
@@ -125,7 +125,7 @@ func (s *Store) renew(f *flight) (stop func()) {
 				return
 			case <-t.C:
 			}
-			if ours, err := s.backend.CacheRenew(ctx, f.key, f.lease, cacheLease); err == nil && !ours {
+			if ours, err := s.backend.CacheRenew(ctx, f.key, f.lease, s.caching.lease); err == nil && !ours {
 				s.cache.finish(f, nil, errLost)
 			}
 		}

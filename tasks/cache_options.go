@@ -66,15 +66,25 @@ const (
 // cacheConfig is the part of the options that the cache needs.
 type cacheConfig struct {
 	ttl        time.Duration
+	lease      time.Duration
 	maxEntries int
 	maxBytes   int64
 }
 
-var defaultCache = cacheConfig{maxEntries: DefaultCacheMaxEntries, maxBytes: DefaultCacheMaxBytes}
+var defaultCache = cacheConfig{lease: DefaultCacheLease, maxEntries: DefaultCacheMaxEntries, maxBytes: DefaultCacheMaxBytes}
 
 // CacheTTL sets how long cached results are valid, from 1 ms, or 0 for ever, which is the default.
 func CacheTTL(d time.Duration) Option {
 	return func(c *config) { c.caching.ttl = d }
+}
+
+// DefaultCacheLease is how long a computation keeps others from computing the same after its process has died.
+const DefaultCacheLease = 30 * time.Second
+
+// CacheLease sets how long other processes wait for a computation of [Store.Do] whose process doesn't give a sign of life,
+// from 1s to 24h: one that runs does so three times in that time. Default [DefaultCacheLease].
+func CacheLease(d time.Duration) Option {
+	return func(c *config) { c.caching.lease = d }
 }
 
 // CacheMaxEntries sets how many results the cache keeps, from 1. Default [DefaultCacheMaxEntries].
@@ -96,6 +106,8 @@ func (c *config) checkCache() error {
 	switch k := &c.caching; {
 	case k.ttl != 0 && k.ttl < time.Millisecond:
 		return &InputError{"CacheTTL", k.ttl.String(), "1ms or more, or 0 for ever"}
+	case k.lease < MinLease || k.lease > MaxLease:
+		return &InputError{"CacheLease", k.lease.String(), "1s to 24h"}
 	case k.maxEntries < 1:
 		return &InputError{"CacheMaxEntries", strconv.Itoa(k.maxEntries), "1 or more"}
 	case k.maxBytes < int64(c.maxResult):

@@ -29,7 +29,7 @@ func writes(st *tasks.Store, c tasks.Claimed) []methodCall {
 	return []methodCall{
 		{"Create", []string{"create", `"new"`}, func(ctx context.Context) error { return st.Create(ctx, "new", tasks.Form) }},
 		{"CreateMany", []string{"create", `"n1"`}, func(ctx context.Context) error {
-			return errors.Join(st.CreateMany(ctx, []tasks.NewTask{{"n1", tasks.Form}, {"n2", tasks.Form}})...)
+			return errors.Join(st.CreateMany(ctx, []tasks.NewTask{{ID: "n1", Type: tasks.Form}, {ID: "n2", Type: tasks.Form}})...)
 		}},
 		{"Update", []string{"update", `"a"`}, func(ctx context.Context) error { return st.Update(ctx, "a", tasks.Processing, 1) }},
 		{"UpdateMany", []string{"update", `"a"`}, func(ctx context.Context) error {
@@ -141,7 +141,8 @@ func TestErrorsNameTheTask(t *testing.T) {
 	})
 	t.Run("broken", func(t *testing.T) {
 		st, c, path := callable(t)
-		sqlFile(t, path, "ALTER TABLE tasks RENAME TO gone; ALTER TABLE task_cache RENAME TO gone_cache; ALTER TABLE task_attempts RENAME TO gone_attempts")
+		sqlFile(t, path, "ALTER TABLE tasks RENAME TO gone; ALTER TABLE task_cache RENAME TO gone_cache; ALTER TABLE task_attempts RENAME TO gone_attempts;"+
+			"ALTER TABLE task_leases RENAME TO gone_leases; ALTER TABLE task_counts RENAME TO gone_counts")
 		check(t, append(writes(st, c), reads(st)...), sqlite3.ERROR)
 	})
 	t.Run("input", func(t *testing.T) {

@@ -10,6 +10,10 @@ var (
 	ErrNotFound = errors.New("task not found")
 	// ErrExists is returned by Create for an id that is taken. The task that has it is left alone.
 	ErrExists = errors.New("task exists")
+	// ErrInputDiffers is returned by CreateOrGet for an id or a unique key that is taken by a task with another type or input.
+	ErrInputDiffers = errors.New("task exists with another type or input")
+	// ErrBroken is what an error is that doesn't pass: the backend is of no use until the store is opened anew, if then.
+	ErrBroken = errors.New("the backend can't go on")
 	// ErrTransition is what a [*TransitionError] is, for [errors.Is].
 	ErrTransition = errors.New("transition not allowed")
 	// ErrInvalid is what an [*InputError] is, for [errors.Is].
@@ -57,4 +61,25 @@ func taskError(op, id string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s task %q: %w", op, id, err)
+}
+
+// ExistsError says that a unique key is taken.
+type ExistsError struct {
+	ID string // of the task that has it
+}
+
+func (e *ExistsError) Error() string {
+	return fmt.Sprintf("%v: %q has the unique key", ErrExists, e.ID)
+}
+
+// Is reports whether target is [ErrExists].
+func (e *ExistsError) Is(target error) bool { return target == ErrExists }
+
+// gone reports whether a task has been deleted or changed by others before the change.
+func gone(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrTransition) }
+
+// clockError reports whether an error is that the clock is far off, which has nothing to do with the task.
+func clockError(err error) bool {
+	var input *InputError
+	return errors.As(err, &input) && input.Name == "Clock"
 }

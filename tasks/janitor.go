@@ -3,12 +3,20 @@ package tasks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 )
 
 // DefaultRetention is how long a [Janitor] keeps tasks.
 const DefaultRetention = 7 * 24 * time.Hour
+
+// ErrClockStep is what a [Janitor] reports instead of deleting anything if the clock was set forward since its last cleanup,
+// or since it began: by that clock, tasks may seem old that aren't. It goes on the next time, if the clock hasn't been set again.
+var ErrClockStep = errors.New("the clock was set forward")
+
+// janitorStep is how far the clock may be set without a cleanup being left out.
+const janitorStep = time.Minute
 
 // Janitor deletes old tasks now and then.
 type Janitor struct {
@@ -17,9 +25,12 @@ type Janitor struct {
 	Every time.Duration
 	// Keep is how long tasks of a status are kept after they were created.
 	// A status that isn't listed is kept for Default; with a negative time it is kept forever.
+	// What isn't done is spared: tasks that are [Pending] or [Processing] are deleted only if they are listed.
 	Keep map[Status]time.Duration
 	// Default is how long tasks of the other statuses are kept. Default [DefaultRetention].
 	Default time.Duration
+	// ByUse counts the time since a task's result was last read, instead of since it was created, if it was: see [TrackUse].
+	ByUse bool
 	// OnCleanup, if it isn't nil, is called after each cleanup.
 	OnCleanup func(deleted int, err error)
 }
@@ -41,6 +52,8 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 			return err
 		}
 	}
+	watch := stepWatch{now: s.now, elapsed: s.elapsed}
+	watch.look()
 	timer := time.NewTimer(rand.N(j.Every) + 1)
 	defer timer.Stop()
 	for {
@@ -49,7 +62,14 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 			return nil
 		case <-timer.C:
 		}
-		deleted, err := s.clean(ctx, j)
+		var deleted int
+		var err error
+		if step, ok := watch.look(); ok && step.by > janitorStep {
+			err = fmt.Errorf("%w by %v: nothing was deleted", ErrClockStep, step.by.Round(time.Second))
+			s.hooks.trouble(ctx, TroubleInfo{Err: err})
+		} else {
+			deleted, err = s.clean(ctx, j)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -65,6 +85,9 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 
 // clean deletes what is old enough, by status.
 func (s *Store) clean(ctx context.Context, j Janitor) (deleted int, err error) {
+	if err := s.flushUses(ctx); err != nil {
+		return 0, err
+	}
 	statuses, err := s.statuses(ctx)
 	if err != nil {
 		return 0, err
@@ -73,11 +96,14 @@ func (s *Store) clean(ctx context.Context, j Janitor) (deleted int, err error) {
 		keep, ok := j.Keep[status]
 		if !ok {
 			keep = j.Default
+			if status == Pending || status == Processing {
+				continue
+			}
 		}
 		if keep < 0 {
 			continue
 		}
-		n, e := s.cleanup(ctx, keep, []Status{status})
+		n, e := s.cleanup(ctx, CleanupQuery{Age: keep, Statuses: []Status{status}, ByUse: j.ByUse})
 		deleted += n
 		err = errors.Join(err, e)
 	}

@@ -84,7 +84,7 @@ func TestMigrate(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, tasks.Result{Info: tasks.Info{
 					ID: "old", Type: tasks.Document, Status: tasks.Error,
-					CreatedAt: time.Unix(1600000000, 0).UTC(), UpdatedAt: time.Unix(1600000001, 0).UTC(),
+					CreatedAt: time.Unix(1600000000, 0).UTC(), UpdatedAt: time.Unix(1600000001, 0).UTC(), EndedAt: time.Unix(1600000001, 0).UTC(),
 				}, Raw: []byte(`["名"]`)}, res)
 				require.NoError(t, st.Close())
 			}

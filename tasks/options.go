@@ -24,6 +24,9 @@ type config struct {
 	readers   int
 	onConnect func(*sqlite3.Conn) // for tests
 	caching   cacheConfig
+	hooks     hooks
+	trackUse  bool
+	elapsed   func() time.Duration // by a clock that nobody sets; nil if there is none
 }
 
 // Option sets how a store behaves.
@@ -51,7 +54,7 @@ func VFS(name string) Option {
 
 // Clock sets what tells the time. Default [time.Now]. With a time outside of the years 1970 to 9999, nothing can be changed.
 func Clock(now func() time.Time) Option {
-	return func(c *config) { c.now = now }
+	return func(c *config) { c.now, c.elapsed = now, nil }
 }
 
 // DefaultReaders is how many connections a store reads with.
@@ -73,6 +76,7 @@ func newConfig(opts []Option) (*config, error) {
 		now:       time.Now,
 		readers:   DefaultReaders,
 		caching:   defaultCache,
+		elapsed:   sinceStart,
 	}
 	for _, o := range opts {
 		o(c)
@@ -110,9 +114,14 @@ func (c *config) checkClock() error {
 type CallOption func(*call)
 
 type call struct {
-	relaxed bool
-	force   bool
-	text    string
+	relaxed   bool
+	force     bool
+	cancel    bool
+	text      string
+	new       *Creation
+	input     any
+	fromCache bool
+	err       error
 }
 
 // Durable makes the call return once its change is durable. It is the default.

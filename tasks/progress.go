@@ -1,6 +1,9 @@
 package tasks
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+)
 
 // Progress stores a partial result of a task that is [Processing], which takes the place of the result so far.
 // The status and the lease stay as they are; UpdatedAt is set. [Store.Result] and [Store.Watch] show the partial result;
@@ -39,6 +42,7 @@ type handlerKey struct{}
 type handlerTask struct {
 	store     *Store
 	id, lease string
+	input     json.RawMessage
 }
 
 // leaseOf returns the lease of the handler whose context it is, or "" if it isn't one, or not that task's.

@@ -40,8 +40,14 @@ func Backoff(f func(attempt int) time.Duration) Option {
 	return func(c *config) { c.workers.backoff = f }
 }
 
-func backoff(attempt int) time.Duration {
-	d := min(time.Second<<min(max(attempt-1, 0), 10), 10*time.Minute)
+func backoff(attempt int) time.Duration { return doubled(time.Second, attempt) }
+
+// doubled returns a time that is doubled with each attempt, up to 10 minutes or that time, give or take half of it.
+func doubled(d time.Duration, attempt int) time.Duration {
+	most := max(d, 10*time.Minute)
+	for range min(max(attempt-1, 0), 20) {
+		d = min(2*d, most)
+	}
 	return d/2 + rand.N(d+1)
 }
 

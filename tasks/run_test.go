@@ -74,7 +74,7 @@ func TestRunLease(t *testing.T) {
 	conn, err := sqlite3.Open("file:" + filepath.ToSlash(path))
 	require.NoError(t, err)
 	defer conn.Close()
-	q, _, err := conn.Prepare("SELECT lease_until FROM tasks")
+	q, _, err := conn.Prepare("SELECT lease_until FROM task_leases")
 	require.NoError(t, err)
 	defer q.Close()
 	until := func() time.Time {
@@ -114,8 +114,8 @@ func TestRunClosed(t *testing.T) {
 // hasty is a backend whose tasks are deleted by others as soon as they are claimed.
 type hasty struct{ tasks.Backend }
 
-func (b hasty) Claim(ctx context.Context, types []tasks.Type, lease time.Duration, n int) (tasks.Claimed, error) {
-	c, err := b.Backend.Claim(ctx, types, lease, n)
+func (b hasty) Claim(ctx context.Context, q tasks.ClaimQuery) (tasks.Claimed, error) {
+	c, err := b.Backend.Claim(ctx, q)
 	if err == nil {
 		err = b.Write(ctx, []tasks.Change{{Op: tasks.OpDelete, ID: c.ID}}, false)[0]
 	}

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
+)
+
+const (
+	// tryAgain and tryAgainMost are how long a worker waits after an error that may pass: it doubles.
+	tryAgain     = 100 * time.Millisecond
+	tryAgainMost = 5 * time.Second
 )
 
 // runner is a call of Run.
@@ -18,8 +22,12 @@ type runner struct {
 	store    *Store
 	handlers map[Type]Handler
 	types    []Type
+	worker   string // its name in the leases
 	lease    time.Duration
 	grace    time.Duration
+	hang     time.Duration
+	timeouts map[Type]time.Duration // "" is that of all others
+	around   []func(Handler) Handler
 	slots    chan struct{} // holds one for each task that is being processed
 	tasks    sync.WaitGroup
 	stop     context.CancelFunc
@@ -38,6 +46,19 @@ func (r *runner) check(concurrency int) error {
 	if r.grace < 0 {
 		return &InputError{"Grace", r.grace.String(), "0 or more"}
 	}
+	if r.hang < 0 {
+		return &InputError{"HangTime", r.hang.String(), "0 or more"}
+	}
+	for t, d := range r.timeouts {
+		if d < 0 {
+			return &InputError{"Timeout", d.String(), "0 or more"}
+		}
+		if t != "" {
+			if err := r.store.checkType(t); err != nil {
+				return err
+			}
+		}
+	}
 	r.types = slices.Sorted(maps.Keys(r.handlers))
 	for _, t := range r.types {
 		if err := r.store.checkType(t); err != nil {
@@ -45,6 +66,9 @@ func (r *runner) check(concurrency int) error {
 		}
 		if r.handlers[t] == nil {
 			return &InputError{"handler", fmt.Sprintf("nil for %q", t), "a function"}
+		}
+		for _, m := range slices.Backward(r.around) {
+			r.handlers[t] = m(r.handlers[t])
 		}
 	}
 	return checkLease(r.lease)
@@ -58,12 +82,26 @@ func (r *runner) fail(err error) {
 	r.stop()
 }
 
-// claim claims tasks and starts their handlers until the context is done.
+// lasts reports whether an error is one that trying again can't help.
+func lasts(err error) bool {
+	return errors.Is(err, ErrClosed) || errors.Is(err, ErrBroken)
+}
+
+// pauses are the times between tries.
+type pauses struct{ next time.Duration }
+
+func (p *pauses) wait() <-chan time.Time {
+	p.next = min(max(2*p.next, tryAgain), tryAgainMost)
+	return time.After(p.next)
+}
+
+// claim claims tasks and starts their handlers until the context is done, or until an error that lasts.
 func (r *runner) claim(ctx, work context.Context) error {
 	changed, stop := r.store.backend.Notify("")
 	defer func() { stop() }()
 	poll := time.NewTimer(claimPoll)
 	defer poll.Stop()
+	var failed pauses
 	for {
 		select {
 		case r.slots <- struct{}{}:
@@ -80,18 +118,30 @@ func (r *runner) claim(ctx, work context.Context) error {
 		default:
 		}
 		// A claim that was cancelled halfway would leave a task to nobody.
-		c, err := r.store.Claim(context.WithoutCancel(ctx), r.lease, r.types...)
+		began := time.Now()
+		c, err := r.store.claimAs(context.WithoutCancel(ctx), r.worker, r.lease, r.types)
 		if err == nil {
+			failed = pauses{}
+			c.began = began
 			r.tasks.Go(func() {
-				r.process(work, c)
+				newAttempt(r, work, c).run()
 				<-r.slots
 			})
 			continue
 		}
 		<-r.slots
-		if !errors.Is(err, ErrNoTask) {
+		if lasts(err) {
 			return err
 		}
+		if !errors.Is(err, ErrNoTask) {
+			r.store.hooks.trouble(ctx, TroubleInfo{Err: err})
+			select {
+			case <-failed.wait():
+			case <-ctx.Done():
+			}
+			continue
+		}
+		failed = pauses{}
 		poll.Reset(claimPoll)
 		select {
 		case <-changed:
@@ -101,100 +151,13 @@ func (r *runner) claim(ctx, work context.Context) error {
 	}
 }
 
-// process runs a task's handler, and holds its lease until that returns.
-func (r *runner) process(ctx context.Context, c Claimed) {
-	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, handlerKey{}, handlerTask{r.store, c.ID, c.Lease}))
-	defer cancel(nil)
-	changed, stop := r.store.backend.Notify(c.ID)
-	defer func() { stop() }()
-	done := handle(ctx, r.handlers[c.Type], c.Info)
-	extend := time.NewTimer(r.lease / 2)
-	defer extend.Stop()
-	// The task may have changed before anybody was to be told.
-	for err := r.held(ctx, c); ; {
-		if errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrClosed) {
-			cancel(err)
-			<-done
-			return
-		}
-		select {
-		case h := <-done:
-			r.report(c, h)
-			return
-		case <-changed:
-			stop()
-			changed, stop = r.store.backend.Notify(c.ID)
-			err = r.held(ctx, c)
-		case <-extend.C:
-			if err = r.store.Extend(context.WithoutCancel(ctx), &c, r.lease); err == nil {
-				extend.Reset(r.lease / 2)
-			} else {
-				extend.Reset(r.lease / 8) // there is time to try again
-			}
-		}
+// timeout returns how long an attempt may take, 0 being for ever.
+func (r *runner) timeout(c Claimed) time.Duration {
+	if c.Timeout > 0 {
+		return c.Timeout
 	}
-}
-
-// held returns ErrLeaseLost if the task isn't the worker's any more.
-func (r *runner) held(ctx context.Context, c Claimed) error {
-	held, err := r.store.backend.Holds(context.WithoutCancel(ctx), c.ID, c.Lease)
-	if err == nil && !held {
-		err = ErrLeaseLost
+	if d, ok := r.timeouts[c.Type]; ok {
+		return d
 	}
-	return taskError("look at lease of", c.ID, err)
-}
-
-// handled is what a handler returned.
-type handled struct {
-	result any
-	err    error
-}
-
-// handle runs a handler. The goroutine is its own: a handler may end it.
-func handle(ctx context.Context, f Handler, task Info) <-chan handled {
-	done := make(chan handled, 1)
-	go func() {
-		h := handled{err: errors.New("the handler ended its goroutine")}
-		defer func() {
-			if p := recover(); p != nil {
-				h = handled{err: fmt.Errorf("panic: %v\n%s", p, firstLines(string(debug.Stack())))}
-			}
-			done <- h
-		}()
-		h.result, h.err = f(ctx, task)
-	}()
-	return done
-}
-
-// firstLines returns the part of the stack that begins where the panic was.
-func firstLines(stack string) string {
-	lines := strings.Split(strings.TrimSpace(stack), "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, "panic(") {
-			lines = lines[min(i+2, len(lines)):]
-			break
-		}
-	}
-	return strings.Join(lines[:min(stackLines, len(lines))], "\n")
-}
-
-// report stores what came of a task. That the lease is lost is no error here: somebody else has the task.
-func (r *runner) report(c Claimed, h handled) {
-	ctx := context.Background()
-	if h.err == nil {
-		h.err = r.store.Complete(ctx, c, h.result)
-		if h.err != nil && !errors.Is(h.err, ErrInvalid) {
-			if !errors.Is(h.err, ErrLeaseLost) {
-				r.fail(h.err)
-			}
-			return
-		}
-	}
-	if h.err == nil {
-		return
-	}
-	// The handler's error, or that its result can't be stored.
-	if err := r.store.Fail(ctx, c, h.err); err != nil && !errors.Is(err, ErrLeaseLost) {
-		r.fail(err)
-	}
+	return r.timeouts[""]
 }

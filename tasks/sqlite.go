@@ -22,6 +22,7 @@ type sqliteBackend struct {
 	writer *writer
 	pool   *readerPool
 
+	clock    stepWatch
 	notifier notifier
 	poller   poller // of the goroutine that polls; there is one at most
 	polls    sync.WaitGroup
@@ -45,6 +46,8 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	b := &sqliteBackend{config: c, path: path, closing: make(chan struct{})}
 	b.pool = newReaderPool(c.readers, b.newReader)
 	b.uri = fileURI(path, c.vfs)
+	b.clock.now, b.clock.elapsed = c.now, c.elapsed
+	b.clock.look()
 	conn, err := b.connect(ctx, writerCache)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

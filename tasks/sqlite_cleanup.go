@@ -66,16 +66,49 @@ type oldTask struct {
 }
 
 // Cleanup looks for old tasks without the write lock. One that has changed since, so that it is to be kept, is kept.
-func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses []Status) (deleted int, err error) {
-	before := b.now().Add(-age).Unix()
+func (b *sqliteBackend) Cleanup(ctx context.Context, q CleanupQuery) (deleted int, err error) {
+	walks, err := b.cleanupWalks(ctx, q)
+	if err != nil {
+		return 0, err
+	}
+	for _, w := range walks {
+		n, err := b.cleanupWalk(ctx, q, b.now().Add(-q.Age).Unix(), w)
+		deleted += n
+		if err != nil {
+			return deleted, err
+		}
+	}
+	if deleted == 0 {
+		return 0, nil
+	}
+	if err := b.Sync(ctx); err != nil {
+		return deleted, err
+	}
+	return deleted, b.shrink(ctx)
+}
+
+// cleanupWalks returns the walks of an index that find the tasks, so that none walks past those that are kept.
+func (b *sqliteBackend) cleanupWalks(ctx context.Context, q CleanupQuery) (list []walk, err error) {
+	err = b.read(ctx, func(r *reader) (err error) {
+		list, err = walks(r.conn, Query{Owner: q.Owner, Statuses: q.Statuses})
+		return err
+	})
+	return list, err
+}
+
+func (b *sqliteBackend) cleanupWalk(ctx context.Context, q CleanupQuery, before int64, w walk) (deleted int, err error) {
+	used := ""
+	if q.ByUse {
+		used = " AND NOT EXISTS(SELECT 1 FROM task_uses u WHERE u.id=tasks.id AND u.used_at>?2)"
+	}
 	var last *oldTask
 	for more := true; more; {
-		old, err := b.oldTasks(ctx, before, statuses, last)
+		old, err := b.oldTasks(ctx, before, w, last, used)
 		if err != nil {
 			return deleted, err
 		}
 		args := []any{nil, before}
-		sql := "DELETE FROM tasks WHERE rowid=? AND created_at<=?" + in("status", statuses, &args)
+		sql := "DELETE FROM tasks WHERE rowid=?1 AND created_at<=?2" + used + in("status", q.Statuses, &args)
 		if err := b.inParts(ctx, sql, len(old), func(i int) []any {
 			args[0] = old[i].rowid
 			return args
@@ -88,25 +121,18 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, age time.Duration, statuses
 			last = &old[len(old)-1]
 		}
 	}
-	if deleted == 0 {
-		return 0, nil
-	}
-	if err := b.Sync(ctx); err != nil {
-		return deleted, err
-	}
-	return deleted, b.shrink(ctx)
+	return deleted, nil
 }
 
-// oldTasks returns the next tasks that were created before a time.
-func (b *sqliteBackend) oldTasks(ctx context.Context, before int64, statuses []Status, last *oldTask) (old []oldTask, err error) {
-	args := []any{before}
-	sql := "SELECT rowid, created_at, id FROM tasks WHERE created_at<=?" + in("status", statuses, &args)
+// oldTasks returns the next tasks of a walk that were created before a time.
+func (b *sqliteBackend) oldTasks(ctx context.Context, before int64, w walk, last *oldTask, used string) (old []oldTask, err error) {
+	args := []any{cleanupPage, before}
+	sql := "SELECT rowid, created_at, id FROM " + w.from + " WHERE created_at<=?2" + used + w.where(&args)
 	if last != nil {
 		sql += " AND (created_at, id) > (?, ?)"
 		args = append(args, last.created, last.id)
 	}
-	args = append(args, cleanupPage)
-	err = b.query(ctx, sql+" ORDER BY created_at, id LIMIT ?", args, func(s *sqlite3.Stmt) error {
+	err = b.query(ctx, sql+" ORDER BY created_at, id LIMIT ?1", args, func(s *sqlite3.Stmt) error {
 		old = append(old, oldTask{s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnText(2)})
 		return nil
 	})

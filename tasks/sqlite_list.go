@@ -2,26 +2,180 @@ package tasks
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 )
 
+// walk is one way through an index in the order of lists, with conditions that are equalities of the index's first columns.
+// What a list asks for are several of them, merged: so none walks past tasks that it isn't asked for.
+type walk struct {
+	from  string   // the table, and the index
+	names []string // of columns
+	is    []string // their values
+}
+
+// where returns the conditions, and adds their values to the arguments.
+func (w walk) where(args *[]any) (sql string) {
+	for i, name := range w.names {
+		*args = append(*args, w.is[i])
+		sql += " AND " + name + "=?"
+	}
+	return sql
+}
+
+// walks returns the walks of a query without a label. Which types and statuses there are is known from the counts.
+func walks(c *sqlite3.Conn, q Query) (list []walk, err error) {
+	if q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0 {
+		return []walk{{from: "tasks INDEXED BY tasks_created"}}, nil
+	}
+	args := []any{q.Owner}
+	sql := "SELECT type, status FROM task_counts WHERE owner=? AND n>0" + in("type", q.Types, &args) + in("status", q.Statuses, &args)
+	err = each(c, sql, args, func(s *sqlite3.Stmt) error {
+		w := walk{"tasks INDEXED BY tasks_by", []string{"type", "status"}, []string{s.ColumnText(0), s.ColumnText(1)}}
+		if q.Owner != "" {
+			w = walk{"tasks INDEXED BY tasks_owner", append([]string{"owner<>'' AND owner"}, w.names...), append([]string{q.Owner}, w.is...)}
+		}
+		list = append(list, w)
+		return nil
+	})
+	return list, err
+}
+
 // List returns tasks by the time that they were created, and by id where that is the same.
 func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err error) {
+	err = b.read(ctx, func(r *reader) error {
+		// One look at the counts and the tasks.
+		if err := r.conn.Exec("BEGIN"); err != nil {
+			return err
+		}
+		defer func() {
+			r.conn.SetInterrupt(context.Background())
+			r.conn.Exec("COMMIT")
+		}()
+		if q.Label[0] != "" {
+			list, err = labelled(r.conn, q)
+			return err
+		}
+		ways, err := walks(r.conn, q)
+		if err != nil {
+			return err
+		}
+		list, err = merge(r.conn, ways, q)
+		return err
+	})
+	return list, err
+}
+
+// after adds the condition of the page, the order and the limit to a query.
+func (q Query) after(sql string, args []any) (string, []any) {
 	order, after := "", ">"
 	if q.Newest {
 		order, after = " DESC", "<"
 	}
-	var args []any
-	sql := "SELECT " + infoColumns + " FROM tasks WHERE true" + in("type", q.Types, &args) + in("status", q.Statuses, &args)
 	if q.After.ID != "" {
 		sql += " AND (created_at, id) " + after + " (?, ?)"
 		args = append(args, q.After.CreatedAt.Unix(), q.After.ID)
 	}
-	sql += " ORDER BY created_at" + order + ", id" + order + " LIMIT ?"
-	args = append(args, q.Limit)
-	err = b.query(ctx, sql, args, func(s *sqlite3.Stmt) error {
+	return sql + " ORDER BY created_at" + order + ", id" + order + " LIMIT ?", append(args, q.Limit)
+}
+
+// merge returns the first tasks of several walks. It visits one more of each walk than it returns, at most.
+func merge(c *sqlite3.Conn, ways []walk, q Query) (list []Info, err error) {
+	type head struct {
+		stmt *sqlite3.Stmt
+		info Info
+	}
+	var heads []head
+	defer func() {
+		for _, h := range heads {
+			err = errors.Join(err, h.stmt.Close())
+		}
+	}()
+	next := func(h *head) (more bool, err error) {
+		if !h.stmt.Step() {
+			return false, h.stmt.Err()
+		}
+		if h.info, err = info(h.stmt); err != nil {
+			err = fmt.Errorf("task %q: %w", h.info.ID, err)
+		}
+		return true, err
+	}
+	for _, w := range ways {
+		var args []any
+		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE true" + w.where(&args)
+		sql, args = q.after(sql, args)
+		s, _, err := c.Prepare(sql)
+		if err != nil {
+			return nil, err
+		}
+		bind(s, args)
+		h := head{stmt: s}
+		more, err := next(&h)
+		if err != nil || !more {
+			if err = errors.Join(err, s.Close()); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		heads = append(heads, h)
+	}
+	for len(heads) > 0 && len(list) < q.Limit {
+		best := 0
+		for i := range heads {
+			if precedes(heads[i].info, heads[best].info) != q.Newest && i != best {
+				best = i
+			}
+		}
+		list = append(list, heads[best].info)
+		if len(list) == q.Limit {
+			break
+		}
+		more, err := next(&heads[best])
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			if err := heads[best].stmt.Close(); err != nil {
+				return nil, err
+			}
+			heads = slices.Delete(heads, best, best+1)
+		}
+	}
+	return list, nil
+}
+
+// precedes reports whether a task comes before another in a list that begins with the oldest.
+func precedes(a, b Info) bool {
+	if !a.CreatedAt.Equal(b.CreatedAt) {
+		return a.CreatedAt.Before(b.CreatedAt)
+	}
+	return a.ID < b.ID
+}
+
+// labelled walks the tasks that have a label. Of these it visits all up to the last that it returns.
+func labelled(c *sqlite3.Conn, q Query) (list []Info, err error) {
+	args := []any{q.Label[0], q.Label[1]}
+	sql := "SELECT " + columnsOf("t") + " FROM task_labels l CROSS JOIN tasks t ON t.id=l.id WHERE l.name=? AND l.value=?" +
+		in("t.type", q.Types, &args) + in("t.status", q.Statuses, &args)
+	if q.Owner != "" {
+		sql += " AND t.owner=?"
+		args = append(args, q.Owner)
+	}
+	order, after := "", ">"
+	if q.Newest {
+		order, after = " DESC", "<"
+	}
+	if q.After.ID != "" {
+		sql += " AND (l.created_at, l.id) " + after + " (?, ?)"
+		args = append(args, q.After.CreatedAt.Unix(), q.After.ID)
+	}
+	sql += " ORDER BY l.created_at" + order + ", l.id" + order + " LIMIT ?"
+	err = each(c, sql, append(args, q.Limit), func(s *sqlite3.Stmt) error {
 		t, err := info(s)
 		if err != nil {
 			return fmt.Errorf("task %q: %w", t.ID, err)
@@ -32,10 +186,10 @@ func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err err
 	return list, err
 }
 
-// Count returns how many tasks there are of each type and status.
-func (b *sqliteBackend) Count(ctx context.Context) (map[Type]map[Status]int, error) {
+// Count reads what triggers have counted.
+func (b *sqliteBackend) Count(ctx context.Context, owner string) (map[Type]map[Status]int, error) {
 	counts := map[Type]map[Status]int{}
-	err := b.query(ctx, "SELECT type, status, count(*) FROM tasks GROUP BY 1, 2", nil, func(s *sqlite3.Stmt) error {
+	err := b.query(ctx, "SELECT type, status, n FROM task_counts WHERE owner=? AND n>0", []any{owner}, func(s *sqlite3.Stmt) error {
 		t := Type(s.ColumnText(0))
 		if counts[t] == nil {
 			counts[t] = map[Status]int{}
@@ -44,4 +198,33 @@ func (b *sqliteBackend) Count(ctx context.Context) (map[Type]map[Status]int, err
 		return nil
 	})
 	return counts, err
+}
+
+// Input reads the table of inputs.
+func (b *sqliteBackend) Input(ctx context.Context, id string) (raw json.RawMessage, err error) {
+	found := false
+	err = b.query(ctx, "SELECT input FROM tasks LEFT JOIN task_inputs i ON i.id=tasks.id WHERE tasks.id=?", []any{id}, func(s *sqlite3.Stmt) error {
+		found = true
+		if s.ColumnType(0) != sqlite3.NULL {
+			raw = json.RawMessage(s.ColumnText(0))
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return raw, err
+}
+
+// Use leaves out tasks that have gone.
+func (b *sqliteBackend) Use(ctx context.Context, at map[string]time.Time) error {
+	return b.job(ctx, false, func(c *sqlite3.Conn) error {
+		for id, t := range at {
+			if _, err := execute(c, `INSERT INTO task_uses(id, used_at) SELECT id, ?2 FROM tasks WHERE id=?1
+				ON CONFLICT(id) DO UPDATE SET used_at=max(used_at, ?2)`, []any{id, t.Unix()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

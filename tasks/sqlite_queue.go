@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -53,7 +54,13 @@ func (b *sqliteBackend) Write(ctx context.Context, changes []Change, durable boo
 }
 
 // size is about what the change writes, in bytes.
-func (c Change) size() int { return len(c.ID) + len(c.Result) + len(c.Error) }
+func (c Change) size() int {
+	n := len(c.ID) + len(c.Result) + len(c.Error)
+	if c.New != nil {
+		n += len(c.New.Input)
+	}
+	return n
+}
 
 func (w *writer) do(ctx context.Context, r *request) []error {
 	all := func(err error) []error { return slices.Repeat([]error{err}, max(1, len(r.changes))) }
@@ -139,5 +146,15 @@ func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*sqlite3
 
 // largeJob runs a job that writes so many bytes, about.
 func (b *sqliteBackend) largeJob(ctx context.Context, durable bool, bytes int, job func(*sqlite3.Conn) error) error {
-	return b.writer.do(ctx, &request{durable: durable, job: job, bytes: bytes})[0]
+	return broken(b.writer.do(ctx, &request{durable: durable, job: job, bytes: bytes})[0])
+}
+
+// broken marks an error that doesn't pass.
+func broken(err error) error {
+	for _, code := range []error{sqlite3.CORRUPT, sqlite3.NOTADB, sqlite3.READONLY, sqlite3.IOERR_FSYNC} {
+		if errors.Is(err, code) {
+			return fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+	}
+	return err
 }

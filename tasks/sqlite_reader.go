@@ -29,7 +29,7 @@ func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
 	}{
 		{&r.get, "SELECT " + infoColumns + ", result FROM tasks WHERE id=?1"},
 		{&r.look, "SELECT " + infoColumns + " FROM tasks WHERE id=?1"},
-		{&r.holds, "SELECT 1 FROM tasks WHERE id=? AND status='processing' AND lease=?"},
+		{&r.holds, "SELECT 1 FROM task_leases WHERE id=? AND lease=?"},
 	} {
 		if *s.stmt, _, err = c.PrepareFlags(s.sql, sqlite3.PREPARE_PERSISTENT); err != nil {
 			return nil, errors.Join(err, r.close())
@@ -42,12 +42,16 @@ func (r *reader) close() error {
 	return errors.Join(r.get.Close(), r.look.Close(), r.holds.Close(), r.conn.Close())
 }
 
+// infoColumns are the columns of an Info, infoCount of them.
+const (
+	infoColumns = "id, type, status, created_at, updated_at, attempts, error, uncounted, cancelled, started_at, ended_at, run_at, owner, priority, labels, done, total, note"
+	infoCount   = 18
+)
+
 // read lends out a connection.
 func (b *sqliteBackend) read(ctx context.Context, f func(*reader) error) error {
-	return b.pool.lend(ctx, f)
+	return broken(b.pool.lend(ctx, f))
 }
-
-const infoColumns = "id, type, status, created_at, updated_at, attempts, error"
 
 // Get returns a task.
 func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err error) {
@@ -62,7 +66,7 @@ func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err err
 		}
 		res.Info, err = info(r.get)
 		// To the Python module, an empty text is no result.
-		if text := r.get.ColumnText(7); text != "" {
+		if text := r.get.ColumnText(infoCount); text != "" {
 			res.Raw = json.RawMessage(text)
 		}
 		return err
@@ -118,6 +122,10 @@ func info(s *sqlite3.Stmt) (t Info, err error) {
 		Attempts: s.ColumnInt(5),
 		Error:    s.ColumnText(6),
 	}
+	t.Uncounted, t.Cancelled = s.ColumnInt(7), s.ColumnBool(8) && t.Status == Error
+	t.StartedAt, t.EndedAt, t.RunAt = milliseconds(s, 9), milliseconds(s, 10), milliseconds(s, 11)
+	t.Owner, t.Priority, t.Labels = s.ColumnText(12), s.ColumnInt(13), Labels{s.ColumnText(14)}
+	t.Advance = Advance{s.ColumnFloat(15), s.ColumnFloat(16), s.ColumnText(17)}
 	if t.CreatedAt, err = seconds(s, 3); err != nil {
 		return Info{ID: t.ID}, err
 	}
@@ -126,7 +134,21 @@ func info(s *sqlite3.Stmt) (t Info, err error) {
 			return Info{ID: t.ID}, err
 		}
 	}
+	// The Python module knows nothing of it.
+	if !t.Status.Final() {
+		t.EndedAt = time.Time{}
+	} else if t.EndedAt.IsZero() {
+		t.EndedAt = t.UpdatedAt
+	}
 	return t, nil
+}
+
+// milliseconds reads a time that only this package writes: zero if there is none.
+func milliseconds(s *sqlite3.Stmt, column int) time.Time {
+	if n := s.ColumnInt64(column); s.ColumnType(column) == sqlite3.INTEGER && n >= minTime*1000 && n <= maxTime*1000+999 {
+		return time.UnixMilli(n).UTC()
+	}
+	return time.Time{}
 }
 
 // The seconds since 1970 of the first and the last second that JSON has a form for.

@@ -58,6 +58,7 @@ var migrations = []string{
 	) WITHOUT ROWID;`,
 	"CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN DELETE FROM task_attempts WHERE id=old.id; END",
 	changeLog,
+	queueSchema,
 }
 
 // setUp brings a database to the newest schema. It leaves one alone that a newer program has made.

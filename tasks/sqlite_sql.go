@@ -17,7 +17,7 @@ func in[S ~string](column string, values []S, args *[]any) string {
 	return " AND " + column + " IN (?" + strings.Repeat(",?", len(values)-1) + ")"
 }
 
-// bind binds arguments: strings, integers and nil.
+// bind binds arguments: strings, numbers and nil.
 func bind(s *sqlite3.Stmt, args []any) {
 	for i, a := range args {
 		switch a := a.(type) {
@@ -29,6 +29,8 @@ func bind(s *sqlite3.Stmt, args []any) {
 			s.BindInt64(i+1, a)
 		case int:
 			s.BindInt(i+1, a)
+		case float64:
+			s.BindFloat(i+1, a)
 		}
 	}
 }

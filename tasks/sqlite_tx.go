@@ -21,12 +21,22 @@ func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Chang
 }
 
 func (b *sqliteBackend) changeTx(ctx context.Context, tx *sql.Tx, c Change) error {
-	res, err := tx.ExecContext(ctx, statements[c.Op], c.args(b.now().Unix())...)
+	now := b.now()
+	res, err := tx.ExecContext(ctx, statements[c.Op], c.args(now)...)
 	if err != nil {
 		return err
 	}
-	if n, err := res.RowsAffected(); n > 0 || err != nil {
+	n, err := res.RowsAffected()
+	if err != nil {
 		return err
+	}
+	if n > 0 {
+		for _, m := range c.more(now) {
+			if _, err := tx.ExecContext(ctx, m.sql, m.args...); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return c.refused(func() (status Status, err error) {
 		err = tx.QueryRowContext(ctx, statusOf, c.ID).Scan(&status)
@@ -37,5 +47,8 @@ func (b *sqliteBackend) changeTx(ctx context.Context, tx *sql.Tx, c Change) erro
 			err = fmt.Errorf("read status: %w", err)
 		}
 		return status, err
+	}, func(owner, key string) (id string, err error) {
+		err = tx.QueryRowContext(ctx, keyOwner, owner, key).Scan(&id)
+		return id, err
 	})
 }

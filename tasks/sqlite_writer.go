@@ -122,13 +122,17 @@ func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 	if wrote.after, err = stepInt(w.last); err != nil {
 		return logRange{}, w.rollback(err)
 	}
-	now := w.now().Unix()
+	now := w.now()
 	for _, r := range batch {
 		if r.job != nil {
 			r.errs[0] = savepoint(w.conn, r.job)
 		}
 		for i, c := range r.changes {
-			r.errs[i] = w.change(c, now)
+			if more := c.more(now); more == nil {
+				r.errs[i] = w.change(c, now)
+			} else {
+				r.errs[i] = savepoint(w.conn, func(conn *sqlite3.Conn) error { return w.changeMore(c, now, more) })
+			}
 		}
 		if w.conn.GetAutocommit() {
 			// SQLite has rolled all of it back.
@@ -205,7 +209,7 @@ func savepoint(c *sqlite3.Conn, job func(*sqlite3.Conn) error) error {
 }
 
 // change makes one change. A statement that fails has changed nothing.
-func (w *writer) change(c Change, now int64) (err error) {
+func (w *writer) change(c Change, now time.Time) (err error) {
 	s := w.stmt[c.Op]
 	defer func() {
 		if e := s.Reset(); err == nil {
@@ -220,7 +224,26 @@ func (w *writer) change(c Change, now int64) (err error) {
 	if w.conn.Changes() > 0 {
 		return nil
 	}
-	return c.refused(func() (Status, error) { return w.status(c.ID) })
+	return c.refused(func() (Status, error) { return w.status(c.ID) }, func(owner, key string) (id string, err error) {
+		err = each(w.conn, keyOwner, []any{owner, key}, func(s *sqlite3.Stmt) error {
+			id = s.ColumnText(0)
+			return nil
+		})
+		return id, err
+	})
+}
+
+// changeMore makes a change that takes more than one statement.
+func (w *writer) changeMore(c Change, now time.Time, list []more) error {
+	if err := w.change(c, now); err != nil {
+		return err
+	}
+	for _, m := range list {
+		if _, err := execute(w.conn, m.sql, m.args); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *writer) status(id string) (Status, error) {

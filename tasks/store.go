@@ -3,6 +3,7 @@ package tasks
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,6 +17,8 @@ type Store struct {
 	cache   resultCache
 	infos   lookout // what Wait looks at
 	results lookout // what Watch looks at
+	worker  string  // names the store as one who claims
+	uses    taskUses
 }
 
 // Open opens the database at that path, which it makes or migrates where needed.
@@ -42,13 +45,13 @@ func New(b Backend, opts ...Option) (*Store, error) {
 }
 
 func newStore(c *config, b Backend) *Store {
-	s := &Store{config: c, backend: b}
+	s := &Store{config: c, backend: b, worker: rand.Text()}
 	s.infos.look, s.results.look = s.lookAtInfos, s.lookAtResults
 	return s
 }
 
 // Close returns once all that was changed is durable.
-func (s *Store) Close() error { s.closeCache(); return s.backend.Close() }
+func (s *Store) Close() error { s.closeCache(); s.closeUses(); return s.backend.Close() }
 
 // Sync returns once all that was changed before is durable: after many changes with [Relaxed], it is one wait for all of them.
 func (s *Store) Sync(ctx context.Context) error {
@@ -63,27 +66,23 @@ func (s *Store) write(ctx context.Context, op string, c Change, k call) error {
 	if err := s.checkClock(); err != nil {
 		return taskError(op, c.ID, err)
 	}
-	return taskError(op, c.ID, s.backend.Write(ctx, []Change{c}, !k.relaxed)[0])
+	err := s.backend.Write(ctx, []Change{c}, !k.relaxed)[0]
+	if err == nil {
+		s.hooks.changed(ctx, c)
+	}
+	return taskError(op, c.ID, err)
 }
 
 // Create creates a task with that id, which is [Pending].
-// It returns [ErrExists] if there is one.
+// It returns [ErrExists] if there is one. [Input], [Owner], [Priority], [RunAt], [TaskAttempts], [TaskBackoff], [TaskTimeout],
+// [UniqueKey], [WithLabels] and [FromCache] say more of the task.
 func (s *Store) Create(ctx context.Context, id string, t Type, opts ...CallOption) error {
-	c, err := s.create(id, t)
+	k := s.call(opts)
+	c, err := s.create(ctx, id, t, k)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "create", c, s.call(opts))
-}
-
-func (s *Store) create(id string, t Type) (Change, error) {
-	if err := checkID(id); err != nil {
-		return Change{}, err
-	}
-	if err := s.checkType(t); err != nil {
-		return Change{}, taskError("create", id, err)
-	}
-	return Change{Op: OpCreate, ID: id, Type: t}, nil
+	return s.write(ctx, "create", c, k)
 }
 
 // Update sets a task's status and, unless it is nil, its result, which may be anything that [encoding/json] accepts.
@@ -105,7 +104,7 @@ func (s *Store) update(id string, status Status, result any, k call) (Change, er
 	if err := cmp.Or(checkStatus(status), err); err != nil {
 		return Change{}, taskError("update", id, err)
 	}
-	c := Change{Op: OpUpdate, ID: id, Status: status, Result: raw, Error: cutText(k.text, MaxErrorText)}
+	c := Change{Op: OpUpdate, ID: id, Status: status, Result: raw, Error: cutText(k.text, MaxErrorText), Cancelled: k.cancel}
 	if !k.force {
 		c.From = before[status]
 	}
@@ -133,10 +132,10 @@ func (s *Store) retry(id string, k call) (Change, error) {
 // CancelledText is the error text of a task that was cancelled.
 const CancelledText = "cancelled"
 
-// Cancel sets a task that is [Pending] or [Processing] to [Error], with [CancelledText].
+// Cancel sets a task that is [Pending] or [Processing] to [Error], with [CancelledText]; [Info].Cancelled tells it from one that failed.
 // A worker that has it loses its lease, and the context of its handler is cancelled: see [Handler].
 func (s *Store) Cancel(ctx context.Context, id string, opts ...CallOption) error {
-	return s.Update(ctx, id, Error, nil, append(slices.Clone(opts), ErrorText(CancelledText))...)
+	return s.Update(ctx, id, Error, nil, append(slices.Clone(opts), ErrorText(CancelledText), func(k *call) { k.cancel = true })...)
 }
 
 // Delete deletes a task, whatever its status.
@@ -162,6 +161,9 @@ func (s *Store) Result(ctx context.Context, id string) (Result, error) {
 		return Result{}, err
 	}
 	r, err := s.backend.Get(ctx, id)
+	if err == nil && r.Raw != nil {
+		s.read(ctx, id)
+	}
 	return r, taskError("get", id, err)
 }
 
@@ -174,14 +176,25 @@ func (s *Store) Cleanup(ctx context.Context, maxAge time.Duration) (int, error) 
 	if maxAge < 0 {
 		return 0, &InputError{"maxAge", maxAge.String(), "0 or more"}
 	}
-	return s.cleanup(ctx, maxAge, nil)
+	return s.cleanup(ctx, CleanupQuery{Age: maxAge})
 }
 
-func (s *Store) cleanup(ctx context.Context, age time.Duration, statuses []Status) (int, error) {
+// CleanupOwner is [Store.Cleanup] for the tasks of an owner.
+func (s *Store) CleanupOwner(ctx context.Context, owner string, maxAge time.Duration) (int, error) {
+	if err := checkID(owner); err != nil {
+		return 0, err
+	}
+	if maxAge < 0 {
+		return 0, &InputError{"maxAge", maxAge.String(), "0 or more"}
+	}
+	return s.cleanup(ctx, CleanupQuery{Age: maxAge, Owner: owner})
+}
+
+func (s *Store) cleanup(ctx context.Context, q CleanupQuery) (int, error) {
 	if err := s.checkClock(); err != nil {
 		return 0, err
 	}
-	n, err := s.backend.Cleanup(ctx, age, statuses)
+	n, err := s.backend.Cleanup(ctx, q)
 	if err != nil {
 		err = fmt.Errorf("clean up tasks: %w", err)
 	}
@@ -207,6 +220,9 @@ func (s *Store) List(ctx context.Context, q Query) ([]Info, error) {
 			return nil, err
 		}
 	}
+	if err := checkOwner(q.Owner); err != nil {
+		return nil, err
+	}
 	list, err := s.backend.List(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("list tasks: %w", err)
@@ -216,7 +232,19 @@ func (s *Store) List(ctx context.Context, q Query) ([]Info, error) {
 
 // Count returns how many tasks there are of each type and status. Those that there are none of aren't listed.
 func (s *Store) Count(ctx context.Context) (map[Type]map[Status]int, error) {
-	counts, err := s.backend.Count(ctx)
+	return s.count(ctx, "")
+}
+
+// CountOwner is [Store.Count] for the tasks of an owner.
+func (s *Store) CountOwner(ctx context.Context, owner string) (map[Type]map[Status]int, error) {
+	if err := checkID(owner); err != nil {
+		return nil, err
+	}
+	return s.count(ctx, owner)
+}
+
+func (s *Store) count(ctx context.Context, owner string) (map[Type]map[Status]int, error) {
+	counts, err := s.backend.Count(ctx, owner)
 	if err != nil {
 		return nil, fmt.Errorf("count tasks: %w", err)
 	}
@@ -227,13 +255,15 @@ func (s *Store) Count(ctx context.Context) (map[Type]map[Status]int, error) {
 type NewTask struct {
 	ID   string
 	Type Type
+	// Options are those of [Store.Create], but for those about durability.
+	Options []CallOption
 }
 
 // CreateMany creates tasks, each by itself. It returns nil if all were created, or else an error for each, in order.
 // One that isn't allowed as input keeps none of the others from being created.
 func (s *Store) CreateMany(ctx context.Context, list []NewTask, opts ...CallOption) []error {
 	return s.many(ctx, "create", len(list), s.call(opts), func(i int) (Change, error) {
-		return s.create(list[i].ID, list[i].Type)
+		return s.create(ctx, list[i].ID, list[i].Type, s.call(list[i].Options))
 	})
 }
 
@@ -270,6 +300,9 @@ func (s *Store) many(ctx context.Context, op string, n int, k call, change func(
 	if len(changes) > 0 {
 		for j, err := range s.backend.Write(ctx, changes, !k.relaxed) {
 			errs[of[j]] = taskError(op, changes[j].ID, err)
+			if err == nil {
+				s.hooks.changed(ctx, changes[j])
+			}
 		}
 	}
 	if !slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {

@@ -209,7 +209,7 @@ func TestManyAndList(t *testing.T) {
 	}
 	require.Nil(t, st.CreateMany(ctx, list))
 	c.Add(time.Hour)
-	errs := st.CreateMany(ctx, []tasks.NewTask{{"new", tasks.Form}, {"0001", tasks.Form}, {"", tasks.Form}, {"newer", tasks.Form}})
+	errs := st.CreateMany(ctx, []tasks.NewTask{{ID: "new", Type: tasks.Form}, {ID: "0001", Type: tasks.Form}, {ID: "", Type: tasks.Form}, {ID: "newer", Type: tasks.Form}})
 	require.Len(t, errs, 4)
 	require.NoError(t, errs[0])
 	require.ErrorIs(t, errs[1], tasks.ErrExists)
@@ -278,7 +278,7 @@ func TestCleanupGivesSpaceBack(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	require.True(t, s.Step())
-	require.Less(t, s.ColumnInt(0), 20)
+	require.Less(t, s.ColumnInt(0), 40) // of 540
 }
 
 // TestDurability: a call returns once a sync has covered it, unless it is relaxed.

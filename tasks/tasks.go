@@ -47,6 +47,22 @@ type Info struct {
 	UpdatedAt time.Time // zero until the first change
 	Attempts  int       // how often it was claimed
 	Error     string    // of the last attempt that failed
+
+	Uncounted int       // how many of the attempts don't count towards the maximum: snoozed, given back, or ended by another task's crash
+	Cancelled bool      // by [Store.Cancel]: the status is Error then
+	StartedAt time.Time // of the last attempt, to the millisecond; zero if there was none
+	EndedAt   time.Time // when it became Completed or Error, to the millisecond; else zero
+	RunAt     time.Time // not to be claimed before; zero if there is no such time
+	Owner     string    // empty if there is none
+	Priority  int
+	Labels    Labels
+	Advance   // the last one that was reported
+}
+
+// Advance is how far a handler is: see [Store.Report].
+type Advance struct {
+	Done, Total float64 // in any unit; 0 if it isn't known
+	Note        string  // at most [MaxNote] bytes
 }
 
 // Result is a task and what came of it.

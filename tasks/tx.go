@@ -32,8 +32,8 @@ func (s *Store) InTx(tx *sql.Tx) (*Tx, error) {
 }
 
 // Create is like [Store.Create].
-func (t *Tx) Create(ctx context.Context, id string, typ Type) error {
-	c, err := t.store.create(id, typ)
+func (t *Tx) Create(ctx context.Context, id string, typ Type, opts ...CallOption) error {
+	c, err := t.store.create(ctx, id, typ, t.store.call(opts))
 	return t.write(ctx, "create", c, err)
 }
 

@@ -3,6 +3,7 @@ package tasks
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -34,6 +35,13 @@ type Claimed struct {
 	Info
 	Lease      string    // a secret of its holder
 	LeaseUntil time.Time // others may take the task after that
+	// Input is what the task was created with: see [Input].
+	Input json.RawMessage
+	// MaxAttempts, Backoff and Timeout are the task's own, or 0: see [TaskAttempts], [TaskBackoff] and [TaskTimeout].
+	MaxAttempts      int
+	Backoff, Timeout time.Duration
+
+	began time.Time // by this process's clocks
 }
 
 // Attempt is one time that a task was claimed.
@@ -42,6 +50,7 @@ type Attempt struct {
 	StartedAt time.Time
 	EndedAt   time.Time // zero if nobody has reported on it
 	Error     string    // empty if it succeeded or hasn't ended
+	Uncounted bool      // whether it doesn't count towards the maximum
 }
 
 func checkLease(d time.Duration) error {
@@ -51,16 +60,18 @@ func checkLease(d time.Duration) error {
 	return nil
 }
 
-// Claim hands out the oldest task of these types that is [Pending], which is [Processing] then,
+// Claim hands out the first task of these types that is [Pending] and due (see [PriorityAge]), which is [Processing] then,
 // and nobody else's until the lease ends: 1s to 24h from now. No types are all those that the store accepts.
 // It returns [ErrNoTask] if there is none. A task that failed isn't handed out before its backoff is over.
 //
 // A worker that needs longer calls [Store.Extend]; it reports by [Store.Complete] or [Store.Fail].
 // A task that somebody has set to Processing by [Store.Update] has no lease, and is never taken back.
-// Once a lease has expired, the next Claim for that type takes it back:
-// the attempt has failed, and the task is Pending again, or [Error] after the maximum of attempts.
-// So a task may be worked on more than once. The clocks of hosts that share a database must agree well
-// compared to the lease.
+// Once a lease has expired, the next Claim for that type takes it back: the attempt has failed, and the task is Pending again
+// after its backoff, or [Error] after the maximum of attempts. So a task may be worked on more than once.
+// If the worker, which for Claim is the store, had other leases, nobody knows whose task has killed it: then the attempt doesn't count,
+// and the task is one that a worker has one at a time of from then on, so that it shows which of them it is.
+// The clocks of hosts that share a database must agree well compared to the lease. A clock that is set changes
+// neither leases nor backoffs, once a process that has noticed the step has looked at the table.
 //
 // It doesn't wait for durability: a power cut, which ends the worker too, may turn a task back to Pending.
 // A call that is cancelled may have claimed a task that nobody knows of ([ErrOutcomeUnknown]): it comes back with its lease.
@@ -76,11 +87,18 @@ func (s *Store) Claim(ctx context.Context, lease time.Duration, types ...Type) (
 	if len(types) == 0 {
 		types = s.types
 	}
+	return s.claimAs(ctx, s.worker, lease, types)
+}
+
+// claimAs claims a task for a worker.
+func (s *Store) claimAs(ctx context.Context, worker string, lease time.Duration, types []Type) (Claimed, error) {
 	if err := s.checkClock(); err != nil {
 		return Claimed{}, err
 	}
-	c, err := s.backend.Claim(ctx, types, lease, s.workers.maxAttempts)
-	if err != nil && !errors.Is(err, ErrNoTask) {
+	c, err := s.backend.Claim(ctx, ClaimQuery{types, lease, worker, s.workers.maxAttempts, s.delay})
+	if err == nil {
+		s.hooks.claimed(ctx, c.Info, s.now())
+	} else if !errors.Is(err, ErrNoTask) {
 		err = fmt.Errorf("claim task: %w", err)
 	}
 	return c, err
@@ -110,12 +128,12 @@ func (s *Store) Complete(ctx context.Context, c Claimed, result any, opts ...Cal
 	if err != nil {
 		return taskError("complete", c.ID, err)
 	}
-	return s.finish(ctx, "complete", Outcome{ID: c.ID, Lease: c.Lease, Status: Completed, Result: raw}, opts)
+	return s.finish(ctx, "complete", c, Outcome{ID: c.ID, Lease: c.Lease, Status: Completed, Result: raw}, nil, opts)
 }
 
 // Fail ends the attempt with that error, of which the first [MaxErrorText] bytes are kept.
 // The task is [Pending] again, to be claimed after its backoff (see [Backoff]),
-// or [Error] after the maximum of attempts (see [MaxAttempts]).
+// or [Error] after the maximum of attempts (see [MaxAttempts]). The cause may say otherwise: see [Permanent] and [Snooze].
 // It returns [ErrLeaseLost] if the task isn't the worker's any more.
 // Of the options, those about durability have an effect.
 func (s *Store) Fail(ctx context.Context, c Claimed, cause error, opts ...CallOption) error {
@@ -125,18 +143,36 @@ func (s *Store) Fail(ctx context.Context, c Claimed, cause error, opts ...CallOp
 	if cause == nil {
 		return &InputError{"cause", "nil", "an error"}
 	}
-	o := Outcome{ID: c.ID, Lease: c.Lease, Status: Error, Error: errorText(cause)}
-	if c.Attempts < s.workers.maxAttempts {
-		o.Status, o.Delay = Pending, max(0, s.workers.backoff(c.Attempts))
-	}
-	return s.finish(ctx, "fail", o, opts)
+	return s.finish(ctx, "fail", c, s.outcomeOf(c, cause), cause, opts)
 }
 
-func (s *Store) finish(ctx context.Context, op string, o Outcome, opts []CallOption) error {
+// GiveBack ends the attempt without a penalty: the task is [Pending] again, to be claimed at once, and the attempt doesn't count.
+// The reason is kept with the attempt. It returns [ErrLeaseLost] if the task isn't the worker's any more.
+// Of the options, those about durability have an effect.
+func (s *Store) GiveBack(ctx context.Context, c Claimed, reason error, opts ...CallOption) error {
+	if err := checkID(c.ID); err != nil {
+		return err
+	}
+	if reason == nil {
+		return &InputError{"reason", "nil", "an error"}
+	}
+	o := Outcome{ID: c.ID, Lease: c.Lease, Status: Pending, Error: errorText(reason), Uncounted: true}
+	return s.finish(ctx, "give back", c, o, reason, opts)
+}
+
+func (s *Store) finish(ctx context.Context, op string, c Claimed, o Outcome, cause error, opts []CallOption) error {
 	if err := s.checkClock(); err != nil {
 		return err
 	}
-	return taskError(op, o.ID, s.backend.Finish(ctx, o, !s.call(opts).relaxed))
+	err := s.backend.Finish(ctx, o, !s.call(opts).relaxed)
+	if err == nil {
+		i := AttemptEndedInfo{Task: c.Info, Status: o.Status, Err: cause, Delay: o.Delay, Uncounted: o.Uncounted}
+		if !c.began.IsZero() {
+			i.Took = time.Since(c.began)
+		}
+		s.hooks.ended(ctx, i)
+	}
+	return taskError(op, o.ID, err)
 }
 
 // Attempts returns the attempts at a task, the first one first, or [ErrNotFound]. Their times are in milliseconds.

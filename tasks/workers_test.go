@@ -80,7 +80,7 @@ func TestClaimOldestFirst(t *testing.T) {
 		require.Equal(t, c.Now().Add(time.Minute), task.LeaseUntil)
 		order += task.ID
 	}
-	require.Equal(t, "bca", order)
+	require.Equal(t, "cba", order, "first in, first out, also within a second")
 	task, err := st.Claim(ctx, time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, st.Complete(ctx, task, "done"))
@@ -111,6 +111,10 @@ func TestLeaseExpired(t *testing.T) {
 	require.ErrorIs(t, err, tasks.ErrNoTask)
 	require.NoError(t, st.Extend(ctx, &old, time.Second))
 	c.Add(time.Second)
+	_, err = st.Claim(ctx, time.Second)
+	require.ErrorIs(t, err, tasks.ErrNoTask, "it is taken back, and waits for its backoff")
+	ended := c.Now()
+	c.Add(2 * time.Second)
 	task, err := st.Claim(ctx, time.Second)
 	require.NoError(t, err)
 	require.Equal(t, 2, task.Attempts)
@@ -130,9 +134,9 @@ func TestLeaseExpired(t *testing.T) {
 	require.Nil(t, res.Raw)
 	attempts, err := st.Attempts(ctx, "a")
 	require.NoError(t, err)
-	second := start.Add(111 * time.Second)
+	second := ended.Add(2 * time.Second)
 	require.Equal(t, []tasks.Attempt{
-		{Number: 1, StartedAt: start, EndedAt: second, Error: "lease expired"},
+		{Number: 1, StartedAt: start, EndedAt: ended, Error: "lease expired"},
 		{Number: 2, StartedAt: second, EndedAt: second.Add(time.Second), Error: "lease expired"},
 	}, attempts)
 }

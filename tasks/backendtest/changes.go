@@ -87,6 +87,11 @@ func update(e *env) {
 	} {
 		e.clock.Add(time.Minute)
 		e.NoError(e.st.Update(e.ctx, "a", step.status, step.result, tasks.ErrorText(step.text)))
+		if step.status == tasks.Processing {
+			want.StartedAt = e.clock.Now()
+		} else {
+			want.EndedAt = e.clock.Now()
+		}
 		want.Status, want.UpdatedAt, want.Error = step.status, e.clock.Now(), step.text
 		want.Raw = json.RawMessage(step.raw)
 		e.Equal(want, e.get(e.st, "a"))
@@ -170,7 +175,7 @@ func retry(e *env) {
 		err := e.st.Retry(e.ctx, id)
 		if from == tasks.Error {
 			e.NoError(err)
-			want.Status, want.UpdatedAt = tasks.Pending, e.clock.Now()
+			want.Status, want.UpdatedAt, want.EndedAt = tasks.Pending, e.clock.Now(), time.Time{}
 		} else {
 			var te *tasks.TransitionError
 			e.ErrorAs(err, &te, id)

@@ -121,12 +121,12 @@ func claimOldestFirst(e *env) {
 	e.Equal("d", c.ID, "the oldest of its type")
 	e.Equal(tasks.Info{
 		ID: "d", Type: tasks.Form, Status: tasks.Processing, Attempts: 1,
-		CreatedAt: e.clock.Now().Add(-2 * time.Second), UpdatedAt: e.clock.Now(),
+		CreatedAt: e.clock.Now().Add(-2 * time.Second), UpdatedAt: e.clock.Now(), StartedAt: e.clock.Now(),
 	}, c.Info)
 	e.Equal(c.Info, e.get(e.st, "d").Info)
 	e.NotEmpty(c.Lease)
 	e.Equal(e.clock.Now().Add(time.Minute), c.LeaseUntil)
-	for _, want := range []string{"C", "a", "b"} {
+	for _, want := range []string{"C", "b", "a"} {
 		c, err := e.st.Claim(e.ctx, time.Minute)
 		e.NoError(err)
 		e.Equal(want, c.ID)
@@ -155,6 +155,10 @@ func leaseExpired(e *env) {
 	_, err = e.other.Claim(e.ctx, time.Minute)
 	e.ErrorIs(err, tasks.ErrNoTask, "the lease was extended")
 	e.clock.Add(2 * time.Second)
+	_, err = e.other.Claim(e.ctx, time.Minute)
+	e.ErrorIs(err, tasks.ErrNoTask, "it is taken back, and waits for its backoff")
+	e.Equal(tasks.Pending, e.get(e.st, "a").Status)
+	e.clock.Add(time.Minute)
 	again, err := e.other.Claim(e.ctx, time.Minute)
 	e.NoError(err)
 	e.Equal("a", again.ID)

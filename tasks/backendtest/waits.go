@@ -212,6 +212,9 @@ func cancelled(e *env) {
 	// The lease is still the same: with Extend it would last for an hour.
 	e.NoError(e.st.Delete(e.ctx, "a"))
 	e.clock.Add(time.Minute)
+	_, err := e.st.Claim(e.ctx, time.Minute)
+	e.ErrorIs(err, tasks.ErrNoTask, "it waits for its backoff")
+	e.clock.Add(time.Minute)
 	again, err := e.st.Claim(e.ctx, time.Minute)
 	e.NoError(err)
 	e.Equal("claimed", again.ID)

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -10,51 +11,102 @@ import (
 	"github.com/docusnap/asyncvfs/tasks"
 )
 
-func (b *backend) Claim(ctx context.Context, types []tasks.Type, lease time.Duration, maxAttempts int) (tasks.Claimed, error) {
+func (b *backend) Claim(ctx context.Context, q tasks.ClaimQuery) (tasks.Claimed, error) {
 	if err := b.begin(ctx); err != nil {
 		return tasks.Claimed{}, err
 	}
 	defer b.mu.Unlock()
-	b.takeBack(types, maxAttempts)
+	b.takeBack(q)
+	isolated := false
+	for _, t := range b.tasks {
+		isolated = isolated || t.lease != "" && t.held && t.worker == q.Worker
+	}
 	var next *task
 	for _, t := range b.tasks {
-		if t.Status == tasks.Pending && slices.Contains(types, t.Type) && !t.runAt.After(b.now()) &&
-			(next == nil || older(t.Info, next.Info) < 0) {
+		if t.Status == tasks.Pending && slices.Contains(q.Types, t.Type) && !t.RunAt.After(b.now()) &&
+			!(isolated && t.suspect) && b.open(t.Type) && (next == nil || t.first(next)) {
 			next = t
 		}
 	}
 	if next == nil {
 		return tasks.Claimed{}, tasks.ErrNoTask
 	}
-	next.endAttempt(b.milli(), tasks.ErrLeaseLost.Error())
 	b.set(next, tasks.Processing)
-	next.runAt = time.Time{}
 	next.Attempts++
-	next.lease, next.leaseUntil = rand.Text(), b.now().Add(lease).Truncate(time.Millisecond).UTC()
+	next.StartedAt, next.Cancelled = b.milli(), false
+	next.lease, next.leaseUntil = rand.Text(), b.now().Add(q.Lease).Truncate(time.Millisecond).UTC()
+	next.worker, next.held = q.Worker, next.suspect
 	next.attempts = append(next.attempts, tasks.Attempt{Number: next.Attempts, StartedAt: b.milli()})
-	return tasks.Claimed{Info: next.Info, Lease: next.lease, LeaseUntil: next.leaseUntil}, nil
+	if l := b.limits[next.Type]; l != nil {
+		l.take(b.now())
+	}
+	return tasks.Claimed{Info: next.Info, Lease: next.lease, LeaseUntil: next.leaseUntil, Input: slices.Clone(next.new.Input),
+		MaxAttempts: next.new.MaxAttempts, Backoff: next.new.Backoff, Timeout: next.new.Timeout}, nil
 }
 
-func (d *DB) takeBack(types []tasks.Type, maxAttempts int) {
+// first reports whether a task is claimed before another.
+func (t *task) first(other *task) bool {
+	at := func(t *task) time.Time { return t.CreatedAt.Add(-time.Duration(t.Priority) * tasks.PriorityAge) }
+	if !at(t).Equal(at(other)) {
+		return at(t).Before(at(other))
+	}
+	return t.seq < other.seq
+}
+
+// takeBack ends leases in the order in which they expired.
+func (d *DB) takeBack(q tasks.ClaimQuery) {
 	const text = "lease expired"
+	var expired []*task
 	for _, t := range d.tasks {
-		if t.lease == "" || t.leaseUntil.After(d.now()) || !slices.Contains(types, t.Type) {
-			continue
+		if t.lease != "" && !t.leaseUntil.After(d.now()) && slices.Contains(q.Types, t.Type) {
+			expired = append(expired, t)
+		}
+	}
+	slices.SortFunc(expired, func(a, b *task) int {
+		return cmp.Or(a.leaseUntil.Compare(b.leaseUntil), cmp.Compare(a.ID, b.ID))
+	})
+	for _, t := range expired {
+		counts := t.held || !t.shared
+		for _, other := range d.tasks {
+			if other != t && other.lease != "" && other.worker == t.worker {
+				other.shared = true
+				counts = t.held
+			}
+		}
+		if !counts {
+			t.Uncounted++
+		}
+		most := t.new.MaxAttempts
+		if most == 0 {
+			most = q.MaxAttempts
 		}
 		status := tasks.Pending
-		if t.Attempts >= maxAttempts {
+		if counts && t.Attempts-t.Uncounted >= most {
 			status = tasks.Error
 		}
+		t.endAttempt(d.milli(), text, !counts)
 		d.set(t, status)
-		t.Error = text
-		t.endAttempt(d.milli(), text)
+		t.Error, t.suspect = text, true
+		if status == tasks.Pending {
+			d.delay(t, q.Backoff(max(1, t.Attempts-t.Uncounted), t.new.Backoff))
+		}
+	}
+}
+
+func (d *DB) delay(t *task, by time.Duration) {
+	if by > 0 {
+		t.RunAt = d.now().Add(by).Truncate(time.Millisecond).UTC()
 	}
 }
 
 // endAttempt ends the last attempt, if it hasn't ended.
-func (t *task) endAttempt(now time.Time, text string) {
+func (t *task) endAttempt(now time.Time, text string, uncounted bool) {
 	if n := len(t.attempts); n > 0 && t.attempts[n-1].EndedAt.IsZero() {
-		t.attempts[n-1].EndedAt, t.attempts[n-1].Error = now, text
+		a := &t.attempts[n-1]
+		a.EndedAt, a.Error, a.Uncounted = now, text, uncounted
+		if now.Before(a.StartedAt) {
+			a.EndedAt = a.StartedAt
+		}
 	}
 }
 
@@ -76,6 +128,7 @@ func (b *backend) Extend(ctx context.Context, id, lease string, by time.Duration
 		return time.Time{}, err
 	}
 	defer b.mu.Unlock()
+	t.shared = false
 	t.leaseUntil = b.now().Add(by).Truncate(time.Millisecond).UTC()
 	return t.leaseUntil, nil
 }
@@ -86,12 +139,16 @@ func (b *backend) Finish(ctx context.Context, o tasks.Outcome, _ bool) error {
 		return err
 	}
 	defer b.mu.Unlock()
+	t.endAttempt(b.milli(), o.Error, o.Uncounted)
 	b.set(t, o.Status)
 	t.report(o.Result, o.Error)
-	if o.Status == tasks.Pending {
-		t.runAt = b.now().Add(o.Delay).Truncate(time.Millisecond)
+	t.suspect = false
+	if o.Uncounted {
+		t.Uncounted++
 	}
-	t.endAttempt(b.milli(), o.Error)
+	if o.Status == tasks.Pending {
+		b.delay(t, o.Delay)
+	}
 	return nil
 }
 
@@ -105,6 +162,14 @@ func (b *backend) Holds(ctx context.Context, id, lease string) (bool, error) {
 }
 
 func (b *backend) Progress(ctx context.Context, id, lease string, result json.RawMessage, _ bool) error {
+	return b.processing(ctx, id, lease, func(t *task) { t.report(result, "") })
+}
+
+func (b *backend) Report(ctx context.Context, id, lease string, a tasks.Advance, _ bool) error {
+	return b.processing(ctx, id, lease, func(t *task) { t.Advance = a })
+}
+
+func (b *backend) processing(ctx context.Context, id, lease string, change func(*task)) error {
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
@@ -118,9 +183,33 @@ func (b *backend) Progress(ctx context.Context, id, lease string, result json.Ra
 	case t.Status != tasks.Processing:
 		return &tasks.TransitionError{ID: id, From: t.Status, To: tasks.Processing}
 	}
-	t.report(result, "")
+	change(t)
 	t.UpdatedAt = b.second()
 	b.changed(id)
+	return nil
+}
+
+func (b *backend) Step(ctx context.Context, id, step string) (json.RawMessage, error) {
+	if err := b.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	if t := b.tasks[id]; t != nil {
+		return slices.Clone(t.steps[step]), nil
+	}
+	return nil, nil
+}
+
+func (b *backend) SetStep(ctx context.Context, id, lease, step string, result json.RawMessage, _ bool) error {
+	t, err := b.leased(ctx, id, lease)
+	if err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	if t.steps == nil {
+		t.steps = map[string][]byte{}
+	}
+	t.steps[step] = slices.Clone(result)
 	return nil
 }
 

@@ -5,6 +5,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -19,12 +20,14 @@ type DB struct {
 	mu      sync.Mutex
 	tasks   map[string]*task                      // +checklocks:mu
 	cache   map[tasks.CacheKey]*entry             // +checklocks:mu
+	limits  map[tasks.Type]*limit                 // +checklocks:mu
+	seq     int                                   // of tasks, as they were created; +checklocks:mu
 	waiting map[*backend]map[chan struct{}]string // ids, or "" for any; +checklocks:mu
 }
 
 // New returns an empty DB.
 func New(now func() time.Time) *DB {
-	return &DB{now: now, tasks: map[string]*task{}, cache: map[tasks.CacheKey]*entry{},
+	return &DB{now: now, tasks: map[string]*task{}, cache: map[tasks.CacheKey]*entry{}, limits: map[tasks.Type]*limit{},
 		waiting: map[*backend]map[chan struct{}]string{}}
 }
 
@@ -38,9 +41,14 @@ type backend struct {
 
 type task struct {
 	tasks.Result
-	lease             string
-	leaseUntil, runAt time.Time
-	attempts          []tasks.Attempt
+	seq                   int
+	new                   tasks.Creation
+	lease, worker         string
+	leaseUntil            time.Time
+	suspect, held, shared bool // held: it was suspect when it was claimed
+	steps                 map[string][]byte
+	used                  time.Time
+	attempts              []tasks.Attempt
 }
 
 // begin locks the DB unless the call may not go on.
@@ -81,11 +89,7 @@ func (d *DB) change(c tasks.Change) error {
 		if t != nil {
 			return tasks.ErrExists
 		}
-		t = &task{}
-		t.ID, t.Type, t.Status, t.CreatedAt = c.ID, c.Type, tasks.Pending, d.second()
-		d.tasks[c.ID] = t
-		d.changed(c.ID)
-		return nil
+		return d.create(c)
 	}
 	if t == nil {
 		return tasks.ErrNotFound
@@ -99,17 +103,55 @@ func (d *DB) change(c tasks.Change) error {
 		return &tasks.TransitionError{ID: c.ID, From: t.Status, To: c.Status}
 	}
 	d.set(t, c.Status)
-	t.runAt = time.Time{}
+	t.Cancelled = false
 	if c.Op == tasks.OpUpdate {
 		t.report(c.Result, c.Error)
+		t.Cancelled, t.suspect = c.Cancelled, false
+		if c.Status == tasks.Processing {
+			t.StartedAt = d.milli()
+		}
 	}
+	return nil
+}
+
+// create needs mu.
+func (d *DB) create(c tasks.Change) error {
+	d.seq++
+	t := &task{seq: d.seq}
+	if c.New != nil {
+		t.new = *c.New
+		for _, other := range d.tasks {
+			if t.new.UniqueKey != "" && other.new.UniqueKey == t.new.UniqueKey && other.new.Owner == t.new.Owner {
+				return &tasks.ExistsError{ID: other.ID}
+			}
+		}
+	}
+	t.ID, t.Type, t.Status, t.CreatedAt = c.ID, c.Type, tasks.Pending, d.second()
+	t.Owner, t.Priority, t.Labels = t.new.Owner, t.new.Priority, tasks.NewLabels(t.new.Labels)
+	if !t.new.RunAt.IsZero() {
+		t.RunAt = t.new.RunAt.Truncate(time.Millisecond).UTC()
+	}
+	if c.Status.Final() {
+		t.Status, t.EndedAt = c.Status, d.milli()
+		t.report(c.Result, c.Error)
+	}
+	d.tasks[c.ID] = t
+	d.changed(c.ID)
 	return nil
 }
 
 // set changes the status, which ends the lease.
 func (d *DB) set(t *task, s tasks.Status) {
 	t.Status, t.UpdatedAt = s, d.second()
-	t.lease, t.leaseUntil = "", time.Time{}
+	t.lease, t.leaseUntil, t.shared, t.held = "", time.Time{}, false, false
+	t.RunAt, t.EndedAt = time.Time{}, time.Time{}
+	if s.Final() {
+		t.EndedAt = d.milli()
+	}
+	if s == tasks.Completed {
+		t.steps = nil
+	}
+	t.endAttempt(d.second(), tasks.ErrLeaseLost.Error(), false)
 	d.changed(t.ID)
 }
 
@@ -152,6 +194,7 @@ func (b *backend) List(ctx context.Context, q tasks.Query) (list []tasks.Info, e
 	for _, t := range b.tasks {
 		if (len(q.Types) == 0 || slices.Contains(q.Types, t.Type)) &&
 			(len(q.Statuses) == 0 || slices.Contains(q.Statuses, t.Status)) &&
+			(q.Owner == "" || t.Owner == q.Owner) && (q.Label[0] == "" || has(t.new.Labels, q.Label)) &&
 			(q.After.ID == "" || order(t.Info, q.After) > 0) {
 			list = append(list, t.Info)
 		}
@@ -160,13 +203,21 @@ func (b *backend) List(ctx context.Context, q tasks.Query) (list []tasks.Info, e
 	return list[:min(len(list), q.Limit)], nil
 }
 
-func (b *backend) Count(ctx context.Context) (map[tasks.Type]map[tasks.Status]int, error) {
+func has(labels map[string]string, l [2]string) bool {
+	v, ok := labels[l[0]]
+	return ok && v == l[1]
+}
+
+func (b *backend) Count(ctx context.Context, owner string) (map[tasks.Type]map[tasks.Status]int, error) {
 	if err := b.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer b.mu.Unlock()
 	counts := map[tasks.Type]map[tasks.Status]int{}
 	for _, t := range b.tasks {
+		if owner != "" && t.Owner != owner {
+			continue
+		}
 		if counts[t.Type] == nil {
 			counts[t.Type] = map[tasks.Status]int{}
 		}
@@ -175,20 +226,46 @@ func (b *backend) Count(ctx context.Context) (map[tasks.Type]map[tasks.Status]in
 	return counts, nil
 }
 
-func (b *backend) Cleanup(ctx context.Context, age time.Duration, statuses []tasks.Status) (n int, err error) {
+func (b *backend) Cleanup(ctx context.Context, q tasks.CleanupQuery) (n int, err error) {
 	if err := b.begin(ctx); err != nil {
 		return 0, err
 	}
 	defer b.mu.Unlock()
-	before := b.now().Add(-age)
+	before := b.now().Add(-q.Age)
 	for id, t := range b.tasks {
-		if !t.CreatedAt.After(before) && (len(statuses) == 0 || slices.Contains(statuses, t.Status)) {
+		if !t.CreatedAt.After(before) && (len(q.Statuses) == 0 || slices.Contains(q.Statuses, t.Status)) &&
+			(q.Owner == "" || t.Owner == q.Owner) && !(q.ByUse && t.used.After(before)) {
 			delete(b.tasks, id)
 			b.changed(id)
 			n++
 		}
 	}
 	return n, nil
+}
+
+func (b *backend) Input(ctx context.Context, id string) (json.RawMessage, error) {
+	if err := b.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	t := b.tasks[id]
+	if t == nil {
+		return nil, tasks.ErrNotFound
+	}
+	return slices.Clone(t.new.Input), nil
+}
+
+func (b *backend) Use(ctx context.Context, at map[string]time.Time) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	for id, used := range at {
+		if t := b.tasks[id]; t != nil && used.After(t.used) {
+			t.used = used
+		}
+	}
+	return nil
 }
 
 func (b *backend) Notify(id string) (<-chan struct{}, func()) {
