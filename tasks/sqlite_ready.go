@@ -15,10 +15,10 @@ const (
 
 // The statements that a claim looks with. Each is a step into an index, whatever the number of tasks.
 const (
-	selectReady   = "SELECT rowid, " + rankOrder + " FROM tasks WHERE type=? AND " + whereReady + " ORDER BY " + rankOrder + ", rowid LIMIT 1"
-	selectSuspect = "SELECT rowid, " + rankOrder + " FROM tasks WHERE type=? AND " + whereSuspect + " ORDER BY " + rankOrder + ", rowid LIMIT 1"
-	selectDue     = "SELECT rowid FROM tasks WHERE type=? AND run_at<=? AND " + whereWaiting + " ORDER BY run_at LIMIT ?"
-	selectExpired = "SELECT id, worker, suspect, shared FROM task_leases WHERE type=? AND lease_until<=? ORDER BY lease_until LIMIT ?"
+	selectReady   = "SELECT rowid, " + rankOrder + " FROM tasks INDEXED BY tasks_ready WHERE type=? AND " + whereReady + " ORDER BY " + rankOrder + ", rowid LIMIT 1"
+	selectSuspect = "SELECT rowid, " + rankOrder + " FROM tasks INDEXED BY tasks_suspect WHERE type=? AND " + whereSuspect + " ORDER BY " + rankOrder + ", rowid LIMIT 1"
+	selectDue     = "SELECT rowid FROM tasks INDEXED BY tasks_waiting WHERE type=? AND run_at<=? AND " + whereWaiting + " ORDER BY run_at LIMIT ?"
+	selectExpired = "SELECT id, worker, suspect, shared FROM task_leases INDEXED BY task_leases_type WHERE type=? AND lease_until<=? ORDER BY lease_until LIMIT ?"
 	selectOthers  = "SELECT 1 FROM task_leases WHERE worker=?1 AND id<>?2 LIMIT 1"
 	selectIsolate = "SELECT 1 FROM task_leases WHERE worker=? AND suspect=1 LIMIT 1"
 	selectRunning = "SELECT count(*) FROM (SELECT 1 FROM task_leases WHERE type=? LIMIT ?)"
@@ -26,9 +26,9 @@ const (
 	selectInput   = "SELECT input FROM task_inputs WHERE id=?"
 	// selectAny finds out that there is nothing to do for a type, in one statement: idle workers ask it all the time.
 	selectAny = "SELECT EXISTS(SELECT 1 FROM task_leases WHERE type=?1 AND lease_until<=?2)" +
-		" OR EXISTS(SELECT 1 FROM tasks WHERE type=?1 AND " + whereReady + ")" +
-		" OR EXISTS(SELECT 1 FROM tasks WHERE type=?1 AND " + whereSuspect + ")" +
-		" OR EXISTS(SELECT 1 FROM tasks WHERE type=?1 AND run_at<=?2 AND " + whereWaiting + ")"
+		" OR EXISTS(SELECT 1 FROM tasks INDEXED BY tasks_ready WHERE type=?1 AND " + whereReady + ")" +
+		" OR EXISTS(SELECT 1 FROM tasks INDEXED BY tasks_suspect WHERE type=?1 AND " + whereSuspect + ")" +
+		" OR EXISTS(SELECT 1 FROM tasks INDEXED BY tasks_waiting WHERE type=?1 AND run_at<=?2 AND " + whereWaiting + ")"
 	updateToken  = "UPDATE task_types SET tokens=?, filled_at=? WHERE type=?"
 	updateShared = "UPDATE task_leases SET shared=1 WHERE worker=?1 AND id<>?2"
 	updateReady  = "UPDATE tasks SET run_at=NULL, delayed_at=NULL WHERE rowid=?"

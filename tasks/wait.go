@@ -17,29 +17,54 @@ const ChangePoll = 100 * time.Millisecond
 // A change by this process is noticed at once, one by another within [ChangePoll].
 // It is noticed when it is made, which may be a moment before it is durable.
 // While the task rests, a call costs its goroutine and a few hundred bytes, and no work: thousands may wait.
-func (s *Store) Wait(ctx context.Context, id string) (Result, error) {
+func (s *Store) Wait(ctx context.Context, id string) (r Result, err error) {
+	for {
+		if err = s.waitFinal(ctx, id); err != nil {
+			return r, err
+		}
+		// It may have changed since.
+		if again := s.resultOf(ctx, id, &r, &err); !again {
+			return r, err
+		}
+	}
+}
+
+// resultOf gets a task with its result, and reports whether it isn't done any more.
+//
+//go:noinline
+func (s *Store) resultOf(ctx context.Context, id string, r *Result, err *error) (again bool) {
+	*r, *err = s.Result(ctx, id)
+	if again = *err == nil && !r.Status.Final(); again {
+		*r = Result{}
+	}
+	return again
+}
+
+// waitFinal waits until a task is done.
+func (s *Store) waitFinal(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
-		return Result{}, err
+		return err
 	}
 	for {
 		// Before the look, so that no change is missed.
 		changed, stop := s.backend.Notify(id)
-		r, err := s.infos.at(ctx, id)
-		if err != nil || r.Status.Final() {
+		final, err := s.isFinal(ctx, id)
+		if err != nil || final {
 			stop()
-			if err != nil {
-				return Result{}, taskError("get", id, err)
-			}
-			// It may have changed since.
-			if r, err := s.Result(ctx, id); err != nil || r.Status.Final() {
-				return r, err
-			}
-			continue
+			return err
 		}
 		if err := await(ctx, id, changed, stop); err != nil {
-			return Result{}, err
+			return err
 		}
 	}
+}
+
+// isFinal looks at a task. It is a function of its own, so that who waits doesn't keep what it found.
+//
+//go:noinline
+func (s *Store) isFinal(ctx context.Context, id string) (bool, error) {
+	r, err := s.infos.at(ctx, id)
+	return err == nil && r.Status.Final(), taskError("get", id, err)
 }
 
 // Watch yields a task as it is, and again each time that it has changed.
@@ -100,13 +125,12 @@ func await(ctx context.Context, id string, changed <-chan struct{}, stop func())
 
 // version tells results apart, without keeping them.
 type version struct {
-	Info
-	size int
-	hash uint64
+	size       int
+	hash, info uint64
 }
 
 var versionSeed = maphash.MakeSeed()
 
 func versionOf(r Result) version {
-	return version{r.Info, len(r.Raw), maphash.Bytes(versionSeed, r.Raw)}
+	return version{len(r.Raw), maphash.Bytes(versionSeed, r.Raw), maphash.Comparable(versionSeed, r.Info)}
 }

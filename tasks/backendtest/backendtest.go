@@ -19,6 +19,7 @@ package backendtest
 
 import (
 	"context"
+	"encoding/json"
 	"iter"
 	"testing"
 	"time"
@@ -42,6 +43,16 @@ type Store interface {
 	List(ctx context.Context, q tasks.Query) ([]tasks.Info, error)
 	Count(ctx context.Context) (map[tasks.Type]map[tasks.Status]int, error)
 	Cleanup(ctx context.Context, maxAge time.Duration) (int, error)
+	CreateOrGet(ctx context.Context, id string, t tasks.Type, opts ...tasks.CallOption) (tasks.Info, bool, error)
+	Input(ctx context.Context, id string) (json.RawMessage, error)
+	Cancel(ctx context.Context, id string, opts ...tasks.CallOption) error
+	CountOwner(ctx context.Context, owner string) (map[tasks.Type]map[tasks.Status]int, error)
+	CleanupOwner(ctx context.Context, owner string, maxAge time.Duration) (int, error)
+	RetryMany(ctx context.Context, f tasks.Filter, opts ...tasks.CallOption) (int, error)
+	SetLimits(ctx context.Context, t tasks.Type, l tasks.TypeLimits) error
+	Limits(ctx context.Context) (map[tasks.Type]tasks.TypeLimits, error)
+	Report(ctx context.Context, id string, a tasks.Advance, opts ...tasks.CallOption) error
+	GiveBack(ctx context.Context, c tasks.Claimed, reason error, opts ...tasks.CallOption) error
 	RunJanitor(ctx context.Context, j tasks.Janitor) error
 
 	Claim(ctx context.Context, lease time.Duration, types ...tasks.Type) (tasks.Claimed, error)
@@ -119,6 +130,27 @@ var cases = []testCase{
 	{name: "LeaseLost", two: true, test: leaseLost},
 	{name: "AttemptsAndBackoff", test: attempts, opts: []tasks.Option{tasks.MaxAttempts(2), tasks.Backoff(minutes)}},
 	{name: "Workers", two: true, test: workers},
+	{name: "Input", two: true, test: input},
+	{name: "CreateOrGet", two: true, test: createOrGet},
+	{name: "FromCache", test: fromCache},
+	{name: "Owner", test: owner},
+	{name: "Labels", test: labels},
+	{name: "Priority", test: priority},
+	{name: "RunAt", test: runAt},
+	{name: "TaskAttempts", test: taskAttempts, opts: []tasks.Option{tasks.MaxAttempts(2), tasks.Backoff(minutes)}},
+	{name: "Snooze", test: snooze, opts: []tasks.Option{tasks.MaxAttempts(1)}},
+	{name: "Permanent", test: permanent},
+	{name: "GiveBack", test: giveBack, opts: []tasks.Option{tasks.MaxAttempts(1)}},
+	{name: "Cancel", test: cancel},
+	{name: "Times", test: times},
+	{name: "Report", two: true, test: report},
+	{name: "Pause", two: true, test: pause},
+	{name: "LimitRunning", two: true, test: limitRunning},
+	{name: "LimitPerSecond", two: true, test: limitPerSecond},
+	{name: "Steps", test: steps, opts: []tasks.Option{tasks.Backoff(func(int) time.Duration { return 0 })}},
+	{name: "RetryMany", test: retryMany},
+	{name: "CleanupByUse", test: cleanupByUse, opts: []tasks.Option{tasks.TrackUse()}},
+	{name: "CrashTogether", two: true, test: crashTogether, opts: []tasks.Option{tasks.MaxAttempts(2), tasks.Backoff(minutes)}},
 	{name: "Progress", two: true, test: progress},
 	{name: "ProgressWatch", two: true, test: progressWatch},
 	{name: "HandlerTold", two: true, test: handlerTold},

@@ -1,0 +1,276 @@
+package tasks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/ncruces/go-sqlite3"
+	"github.com/stretchr/testify/require"
+)
+
+// work counts what SQLite does for a store: steps of its virtual machine, which visits each row by some of them,
+// and steps of scans through a whole table.
+type work struct {
+	mu         sync.Mutex
+	steps      int             // +checklocks:mu
+	scans      int             // +checklocks:mu
+	statements map[string]bool // +checklocks:mu
+}
+
+func (w *work) option() tasks.Option {
+	return tasks.OnConnect(func(c *sqlite3.Conn) {
+		err := c.Trace(sqlite3.TRACE_PROFILE, func(_ sqlite3.TraceEvent, stmt, _ any) error {
+			s, ok := stmt.(*sqlite3.Stmt)
+			if !ok {
+				return nil
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.steps += s.Status(sqlite3.STMTSTATUS_VM_STEP, true)
+			w.scans += s.Status(sqlite3.STMTSTATUS_FULLSCAN_STEP, true)
+			if sql := s.SQL(); sql != "" {
+				w.statements[sql] = true
+			}
+			return nil
+		})
+		if err != nil {
+			panic(err)
+		}
+	})
+}
+
+// during returns what a call costs.
+func (w *work) during(f func()) (steps, scans int) {
+	w.mu.Lock()
+	w.steps, w.scans = 0, 0
+	w.mu.Unlock()
+	f()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.steps, w.scans
+}
+
+// grown opens a store beside n tasks of each kind that calls about others have nothing to do with,
+// and a few that they have.
+func grown(t *testing.T, n int) (*tasks.Store, *work) {
+	t.Helper()
+	w := &work{statements: map[string]bool{}}
+	st, c, path := open(t, w.option(), tasks.MaxAttempts(2))
+	ctx := t.Context()
+	for i, kind := range []string{
+		"'pending', NULL, 0",                      // ready, of a type that nobody asks for
+		"'pending', 9000000000000, 1700000000000", // in backoff
+		"'pending', 9000000000000, NULL",          // for later
+		"'completed', NULL, 0", "'error', NULL, 0", "'processing', NULL, 0",
+	} {
+		typ := "form"
+		if i == 0 {
+			typ = "document"
+		}
+		_, err := openSQL(t, path).Exec(fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<?)
+			INSERT INTO tasks(id, type, status, run_at, delayed_at, created_at, owner)
+			SELECT '%d-'||i, '%s', %s, 1600000000+i/10, CASE i%%2 WHEN 0 THEN 'big' ELSE '' END FROM n`, i, typ, kind), n)
+		require.NoError(t, err)
+	}
+	for i := range 5 {
+		require.NoError(t, st.Create(ctx, fmt.Sprint("rare", i), tasks.FormFilling, tasks.Owner("small"), tasks.WithLabels(map[string]string{"k": "v"})))
+	}
+	c.Add(time.Second)
+	return st, w
+}
+
+// growing are the calls whose work must not grow.
+func growing(t *testing.T, st *tasks.Store) []struct {
+	name string
+	call func(i int)
+} {
+	ctx := t.Context()
+	list := func(q tasks.Query, want int) func(int) {
+		return func(int) {
+			got, err := st.List(ctx, q)
+			require.NoError(t, err)
+			require.Len(t, got, want)
+		}
+	}
+	var held tasks.Claimed
+	return []struct {
+		name string
+		call func(i int)
+	}{
+		{"idle claim", func(int) {
+			_, err := st.Claim(ctx, time.Minute, tasks.Form)
+			require.ErrorIs(t, err, tasks.ErrNoTask)
+		}},
+		{"create", func(i int) { require.NoError(t, st.Create(ctx, fmt.Sprint("new", i), tasks.Form, tasks.Input(1))) }},
+		{"claim", func(int) {
+			c, err := st.Claim(ctx, time.Minute, tasks.Form)
+			require.NoError(t, err)
+			held = c
+		}},
+		{"extend", func(int) { require.NoError(t, st.Extend(ctx, &held, time.Minute)) }},
+		{"progress", func(int) { require.NoError(t, st.Progress(ctx, held.ID, 1)) }},
+		{"report", func(int) { require.NoError(t, st.Report(ctx, held.ID, tasks.Advance{Done: 1})) }},
+		{"fail", func(int) { require.NoError(t, st.Fail(ctx, held, errors.New("why"))) }},
+		{"cancel", func(i int) { require.NoError(t, st.Cancel(ctx, fmt.Sprint("new", i))) }},
+		{"retry", func(i int) { require.NoError(t, st.Retry(ctx, fmt.Sprint("new", i))) }},
+		{"complete", func(i int) { require.NoError(t, st.Update(ctx, fmt.Sprint("new", i), tasks.Completed, 1)) }},
+		{"status", func(i int) { _, err := st.Status(ctx, fmt.Sprint("new", i)); require.NoError(t, err) }},
+		{"result", func(i int) { _, err := st.Result(ctx, fmt.Sprint("new", i)); require.NoError(t, err) }},
+		{"attempts", func(i int) { _, err := st.Attempts(ctx, fmt.Sprint("new", i)); require.NoError(t, err) }},
+		{"input", func(i int) { _, err := st.Input(ctx, fmt.Sprint("new", i)); require.NoError(t, err) }},
+		{"delete", func(i int) { require.NoError(t, st.Delete(ctx, fmt.Sprint("new", i))) }},
+		{"count", func(int) { _, err := st.Count(ctx); require.NoError(t, err) }},
+		{"count of an owner", func(int) { _, err := st.CountOwner(ctx, "small"); require.NoError(t, err) }},
+		{"list", list(tasks.Query{Limit: 10}, 10)},
+		{"list newest", list(tasks.Query{Limit: 10, Newest: true}, 10)},
+		{"list page", list(tasks.Query{Limit: 10, After: tasks.Info{ID: "x", CreatedAt: time.Unix(1600000002, 0)}}, 10)},
+		{"list of a rare type", list(tasks.Query{Types: []tasks.Type{tasks.FormFilling}}, 5)},
+		{"list of a status", list(tasks.Query{Statuses: []tasks.Status{tasks.Completed, tasks.Error}, Limit: 10}, 10)},
+		{"list of a rare type and status", list(tasks.Query{Types: []tasks.Type{tasks.FormFilling}, Statuses: []tasks.Status{tasks.Pending}}, 5)},
+		{"list of an owner", list(tasks.Query{Owner: "small"}, 5)},
+		{"list of an owner and a status", list(tasks.Query{Owner: "big", Statuses: []tasks.Status{tasks.Error}, Limit: 10, Newest: true}, 10)},
+		{"list of a label", list(tasks.Query{Label: [2]string{"k", "v"}}, 5)},
+		{"cleanup of nothing", func(int) { _, err := st.Cleanup(ctx, 40*365*24*time.Hour); require.NoError(t, err) }},
+		{"cleanup of an owner", func(int) {
+			n, err := st.CleanupOwner(ctx, "nobody", 0)
+			require.NoError(t, err)
+			require.Zero(t, n)
+		}},
+	}
+}
+
+// TestGrowth: the work of a call doesn't grow with tasks that it doesn't concern, and no statement goes through a whole table of tasks.
+func TestGrowth(t *testing.T) {
+	few, fewWork := grown(t, 50)
+	many, manyWork := grown(t, 2500)
+	fewCalls, manyCalls := growing(t, few), growing(t, many)
+	for round := range 2 { // the first time, statements are prepared and pages read
+		for i, call := range fewCalls {
+			a, _ := fewWork.during(func() { call.call(round) })
+			b, scans := manyWork.during(func() { manyCalls[i].call(round) })
+			if round == 0 {
+				continue
+			}
+			require.NotZero(t, a, call.name)
+			require.LessOrEqual(t, b, a+a/5+20, "%s: %d steps beside 50 tasks of each kind, %d beside 2500", call.name, a, b)
+			if strings.HasPrefix(call.name, "list") && !strings.Contains(call.name, " of") || strings.HasPrefix(call.name, "cleanup") {
+				continue // they walk as far as they are asked to
+			}
+			require.LessOrEqual(t, scans, 40, "%s scans", call.name) // the counts, of which there are a dozen
+		}
+	}
+	plans(t, manyWork)
+}
+
+// plans looks at the plans of all statements that were run.
+func plans(t *testing.T, w *work) {
+	t.Helper()
+	_, _, path := open(t)
+	c, err := sqlite3.Open("file:" + path)
+	require.NoError(t, err)
+	defer c.Close()
+	n := 0
+	for sql := range w.statements {
+		switch verb, _, _ := strings.Cut(sql, " "); verb {
+		case "SELECT", "UPDATE", "DELETE", "INSERT":
+		default:
+			continue
+		}
+		s, _, err := c.Prepare("EXPLAIN QUERY PLAN " + sql)
+		require.NoError(t, err, sql)
+		for s.Step() {
+			plan := s.ColumnText(3)
+			for _, table := range []string{"tasks", "task_leases", "task_attempts", "task_inputs", "task_labels", "task_steps", "task_uses", "task_changes"} {
+				bad := strings.HasPrefix(plan, "SCAN "+table) && !strings.Contains(plan, "tasks_created")
+				require.False(t, bad, "%s: %s", sql, plan)
+			}
+			require.NotContains(t, plan, "TEMP B-TREE FOR ORDER BY", sql)
+			n++
+		}
+		require.NoError(t, s.Close())
+	}
+	require.Greater(t, n, 30)
+}
+
+// TestDueTasks: tasks that have become due are claimed, in the order of all tasks, also if they are many.
+func TestDueTasks(t *testing.T) {
+	st, c, _ := open(t, tasks.RelaxedByDefault())
+	ctx := t.Context()
+	start := c.Now()
+	var list []tasks.NewTask
+	for i := range 200 {
+		list = append(list, tasks.NewTask{ID: fmt.Sprint(i), Type: tasks.Form, Options: []tasks.CallOption{tasks.RunAt(start.Add(time.Hour))}})
+	}
+	require.Nil(t, st.CreateMany(ctx, list))
+	c.Add(time.Hour - time.Millisecond)
+	require.NoError(t, st.Create(ctx, "new", tasks.Form))
+	got, err := st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, "new", got.ID)
+	_, err = st.Claim(ctx, time.Minute)
+	require.ErrorIs(t, err, tasks.ErrNoTask)
+	c.Add(time.Millisecond)
+	require.NoError(t, st.Create(ctx, "newest", tasks.Form))
+	for i := range 200 {
+		got, err := st.Claim(ctx, time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(i), got.ID)
+		require.True(t, got.RunAt.IsZero())
+	}
+	got, err = st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, "newest", got.ID)
+}
+
+// TestCountsByWhomever: the counts are right after whatever statements of the Python module and others.
+func TestCountsByWhomever(t *testing.T) {
+	st, _, path := open(t)
+	ctx := context.WithoutCancel(t.Context())
+	db := openSQL(t, path)
+	for _, sql := range []string{
+		"INSERT INTO tasks (id, type, status, created_at) VALUES ('a', 'form', 'pending', 1), ('b', 'form', 'pending', 2)",
+		"UPDATE tasks SET status = 'completed', result = '1', updated_at = 3 WHERE id = 'a'",
+		"UPDATE tasks SET owner = 'o'",
+		"UPDATE tasks SET type = 'document', owner = 'p' WHERE id = 'b'",
+		"INSERT INTO tasks (id, type, status, created_at) VALUES ('a', 'form', 'pending', 1) ON CONFLICT DO NOTHING",
+		"UPDATE tasks SET id = 'c', status = status",
+		"DELETE FROM tasks WHERE created_at < 2",
+		"DELETE FROM tasks",
+	} {
+		_, err := db.Exec(sql)
+		if strings.Contains(sql, "'c'") {
+			require.Error(t, err) // two of the same id
+			continue
+		}
+		require.NoError(t, err, sql)
+		rows, err := db.Query("SELECT '', type, status, count(*) FROM tasks GROUP BY 2, 3 UNION ALL SELECT owner, type, status, count(*) FROM tasks WHERE owner<>'' GROUP BY 1, 2, 3")
+		require.NoError(t, err)
+		want := map[string]map[tasks.Type]map[tasks.Status]int{"": {}, "o": {}, "p": {}}
+		for rows.Next() {
+			var owner string
+			var typ tasks.Type
+			var status tasks.Status
+			var n int
+			require.NoError(t, rows.Scan(&owner, &typ, &status, &n))
+			if want[owner][typ] == nil {
+				want[owner][typ] = map[tasks.Status]int{}
+			}
+			want[owner][typ][status] = n
+		}
+		require.NoError(t, rows.Err())
+		for owner, of := range want {
+			got, err := st.Count(ctx)
+			if owner != "" {
+				got, err = st.CountOwner(ctx, owner)
+			}
+			require.NoError(t, err)
+			require.Equal(t, of, got, "%s: owner %q", sql, owner)
+		}
+	}
+}
