@@ -1,6 +1,10 @@
 package tasks
 
-import "github.com/ncruces/go-sqlite3"
+import (
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
 
 // Canonical is for the fuzz test.
 var Canonical = canonical
@@ -12,3 +16,6 @@ var SchemaVersion = len(migrations)
 func OnConnect(f func(*sqlite3.Conn)) Option {
 	return func(c *config) { c.onConnect = f }
 }
+
+// Elapsed sets the clock that nobody sets.
+func Elapsed(f func() time.Duration) Option { return func(c *config) { c.elapsed = f } }
