@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients hunt hunt-tasks hunt-kill soak lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-peers
+.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -22,6 +22,9 @@ test-wazero: ## the same tests on the engine on wazero
 
 test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its own
 	cd internal/clients && go vet ./... && go test -race ./...
+
+test-upstream: ## go-sqlite3's own tests of locking and shared memory, and SQLite's mptest, with both VFSes (about 1 minute)
+	internal/clients/upstream.sh
 
 hunt: ## check N states that a power cut leaves, on all cores (N=1000000 SEED=random)
 	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
