@@ -71,6 +71,10 @@ type database struct {
 
 	writers      writerQueue
 	own          ownFile
+	dir          ownDir
+
+	deleted        atomic.Pointer[nameKey] // a WAL whose removal isn't durable (H4)
+	warnedNotTried atomic.Int64            // when that was logged
 	coverage     coverage
 	checkpointer *checkpointer
 }

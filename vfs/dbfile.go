@@ -152,7 +152,7 @@ func (f *dbFile) writable() error {
 		f.startCheckpoint()
 	}
 	if f.wal == nil {
-		return nil
+		return f.db.settleDelete()
 	}
 	if f.checkpointErr == nil && f.db.unsynced.Load() != nil {
 		f.checkpointErr = f.wal.refreshCheckpointed(f.wal.read)

@@ -182,7 +182,10 @@ func (db *database) syncRollback(ctx context.Context, asking *dbFile) error {
 		if err := db.syncJournal(); err != nil {
 			return err
 		}
-		if err := db.vfs.syncDir(db.journalPath()); err != nil {
+		if err := db.dir.sync(db.vfs, db.journalPath()); err != nil {
+			if wasNotTried(err) {
+				return err
+			}
 			db.fail("dir", err)
 			return db.failed()
 		}

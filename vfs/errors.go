@@ -94,5 +94,8 @@ func tag(err error) error {
 	if e := (*SyncError)(nil); errors.As(err, &e) {
 		return sqlitevfs.SystemError(err, sqlite3.IOERR_FSYNC)
 	}
+	if e := (*notTried)(nil); errors.As(err, &e) {
+		return notTriedCode(err)
+	}
 	return err
 }

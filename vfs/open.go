@@ -36,6 +36,10 @@ func (v *asyncVFS) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFl
 		// H5: the database can't be written to, and a journal that can't be rolled back stops reads.
 		if f, ok := mainFile(name.DatabaseFile()); ok && f.db.failed() != nil {
 			return nil, flags, tag(f.db.failed())
+		} else if ok {
+			if err := f.db.settleDelete(); err != nil {
+				return nil, flags, tag(err)
+			}
 		}
 		return v.openBase(name, flags)
 	default:
@@ -66,6 +70,7 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 		lease.end()
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
 	}
+	lease.db.dir.open(v, name.String())
 	lease.db.own.open(v, name, flags, lease.db.id)
 	return newDBFile(lease, knobs), flags, nil
 }
@@ -131,12 +136,22 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 		return nil
 	}
 	// H4: a WAL that came back would be replayed over a newer database.
-	err := v.syncDir(name)
+	var err error
+	if len(dbs) > 0 {
+		err = dbs[0].dir.sync(v, name)
+	} else {
+		err = v.syncDir(name)
+	}
 	if err == nil {
 		return nil
 	}
 	for _, db := range dbs {
-		db.fail("dir", err)
+		if wasNotTried(err) {
+			db.deleted.Store(&nameKey{v, name})
+			db.warnNotTried(err)
+		} else {
+			db.fail("dir", err)
+		}
 	}
 	return sqlitevfs.SystemError(err, sqlite3.IOERR_DIR_FSYNC)
 }

@@ -72,6 +72,7 @@ func (l *lease) end() error {
 	registry.mu.Unlock()
 	if left == 0 {
 		l.db.own.close()
+		l.db.dir.close()
 	}
 	return err
 }

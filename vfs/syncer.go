@@ -106,6 +106,9 @@ func (db *database) result(err error) error {
 	if failure := db.failed(); failure != nil {
 		return failure
 	}
+	if wasNotTried(err) {
+		return err
+	}
 	// Only while a test has switched H5 off.
 	return &SyncError{Err: err, Database: db.name}
 }
@@ -141,10 +144,14 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		if err == nil && newWAL {
 			// H4: the entry of a new WAL is durable before a commit in it is.
 			synced = "dir"
-			err = names[0].vfs.syncDir(names[0].name)
+			err = db.dir.sync(names[0].vfs, names[0].name)
 		}
 	})
 	took := time.Since(start)
+	if err != nil && wasNotTried(err) {
+		db.undone(job, err)
+		return
+	}
 
 	event := SyncEvent{Database: db.name, File: job.File.String(), Bytes: job.Bytes, Duration: took}
 	var failure *SyncError

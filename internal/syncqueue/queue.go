@@ -346,6 +346,24 @@ func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
 	return q.answers(q.advance(append(q.ws[:0], e.waiters...), file, seq, now), nil)
 }
 
+// Undone ends a sync that didn't take place: what it needs couldn't be had.
+// Nothing is lost, so the queue goes on. Those who wait for that sync get the error;
+// somebody must ask again.
+func (q *Queue[W]) Undone(file File, err error, now Time) []Answer[W] {
+	f := &q.files[file]
+	if f.running == nil {
+		return nil
+	}
+	e := f.running
+	f.running = nil
+	defer q.recycle(e)
+	f.lastEnd, f.synced = now, true
+	if file == WAL {
+		q.window.undone()
+	}
+	return q.answers(e.waiters, err)
+}
+
 // Fail fails the queue for good, as a sync that fails does.
 func (q *Queue[W]) Fail(err error) []Answer[W] {
 	return q.fail(err, nil)

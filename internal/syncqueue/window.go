@@ -59,6 +59,18 @@ func (w *window) start() {
 	w.during, w.after = w.after, acks{}
 }
 
+// undone takes back start: the next sync covers both sets.
+func (w *window) undone() {
+	if w.during.commits > 0 {
+		if w.after.commits == 0 || w.during.first < w.after.first {
+			w.after.first = w.during.first
+		}
+		w.after.commits += w.during.commits
+		w.after.to = max(w.after.to, w.during.to)
+	}
+	w.during = acks{}
+}
+
 func (w *window) durable(seq uint64, now Time) {
 	// Where a set is covered in part it stays: rather too long a window than too short a one.
 	for _, a := range [...]*acks{&w.during, &w.after} {
