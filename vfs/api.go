@@ -121,8 +121,14 @@
 // see [SyncError] and [Failure]. The commits that waited for it are made,
 // and whether they are durable isn't known. Reads go on.
 // The first commit, checkpoint or async_wait after that writes once more what wasn't durable by then,
-// since the kernel may have dropped it. Another process can't know what that is:
-// so let the one that saw the failure reopen the database.
+// since the kernel may have dropped it; of a WAL that another process has restarted, all of it.
+// All frames of the WAL are brought over to the database file once more, by whichever process checkpoints next
+// (on Linux and macOS; elsewhere once every process has closed the database).
+// Until the WAL can be read again it isn't opened, and nothing is called durable.
+// Another process doesn't know of the failure: so let the one that saw it reopen the database, before it ends.
+//
+// An error met before a sync, such as that there are no file descriptors left, isn't a failure of it:
+// it fails the commits that wait for that sync, and the next one tries again.
 //
 // A commit that waits returns early with [ErrDurabilityUnknown] if its context is done; see there.
 //

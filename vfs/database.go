@@ -73,6 +73,8 @@ type database struct {
 	own          ownFile
 	dir          ownDir
 
+	jobHeader [walHeaderSize]byte // the running sync's of the WAL
+
 	deleted        atomic.Pointer[nameKey] // a WAL whose removal isn't durable (H4)
 	warnedNotTried atomic.Int64            // when that was logged
 	coverage     coverage
@@ -154,9 +156,19 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	db.walRefs = 1
 	db.walID = id
 	var durable int64
-	if u := db.recall(file); u != nil && !db.rules.Has(rules.Refresh) {
+	var known salt
+	u, err := db.recall(file)
+	if err == nil && u != nil {
+		err = db.distrust()
+	}
+	if err != nil {
+		own.Close()
+		db.walRefs = 0
+		return err
+	}
+	if u != nil && !db.rules.Has(rules.Refresh) {
 		db.unsynced.Store(u)
-		durable = u.upTo.Load()
+		durable, known = u.upTo.Load(), saltOf(u.header)
 	}
 	db.stopped = make(chan struct{})
 
@@ -165,7 +177,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	db.walNames = []nameKey{key}
 	// H4: whether this process made the file can't be told, so take it that it did.
 	db.newWAL = true
-	db.extent = walExtent{durable: durable}
+	db.extent = walExtent{salt: known, durable: durable}
 	db.walEnd.Store(durable)
 	db.stop = false
 	db.armed = never
@@ -308,6 +320,7 @@ type walBytes struct {
 	n          int
 	end        int64  // of the last one
 	generation uint64 // that they belong to
+	salt       salt
 }
 
 // wroteWAL counts bytes of WAL.
@@ -315,7 +328,7 @@ type walBytes struct {
 func (db *database) wroteWAL(w walBytes) {
 	db.queue.Wrote(syncqueue.WAL, w.n)
 	// By the end of its commit, another connection may have restarted the WAL.
-	if w.generation == db.generation.Load() {
+	if w.generation == db.generation.Load() && w.salt == db.extent.salt {
 		db.walEnd.Store(max(db.walEnd.Load(), w.end))
 	}
 }

@@ -212,6 +212,9 @@ func (f *dbFile) CheckpointStart() {
 // CheckpointDone comes before the database file is truncated and synced.
 func (f *dbFile) CheckpointDone() {
 	vfsutil.WrapCheckpointDone(f.File)
+	if f.wal != nil && f.checkpointErr == nil && f.db.failed() == nil {
+		f.syncPartial()
+	}
 }
 
 // startCheckpoint makes the WAL durable before the first of its pages goes into the database file.

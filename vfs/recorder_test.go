@@ -39,6 +39,8 @@ type recorder struct {
 	disabled rules.Set
 	// before is called before each operation, with no lock held; its error becomes the operation's.
 	before func(op) error
+	// read is called before each read; its error becomes the read's.
+	read func(file string, off int64) error
 	// characteristics are added to those of the real files.
 	characteristics sqlitevfs.DeviceCharacteristic
 	outFlags        sqlitevfs.OpenFlag
@@ -152,6 +154,15 @@ func (f *recordedFile) WriteAt(p []byte, off int64) (n int, err error) {
 		return err
 	})
 	return n, err
+}
+
+func (f *recordedFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.r.read != nil {
+		if err := f.r.read(f.kind, off); err != nil {
+			return 0, err
+		}
+	}
+	return f.File.ReadAt(p, off)
 }
 
 func (f *recordedFile) Truncate(size int64) error {

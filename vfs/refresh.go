@@ -33,11 +33,14 @@ type unsynced struct {
 	id     identity // of the database file
 	header [walHeaderSize]byte
 	upTo   atomic.Int64 // as far as the WAL is durable
+	doubt  bool         // which WAL it was isn't known: whatever is there now isn't durable
 	over   bool         // there is nothing left to write; +checklocks:registry.unsyncedMu
 }
 
 // walExtent says which part of the WAL is known to be durable, in this generation.
+// Other processes restart the WAL too: its salts tell the generations apart.
 type walExtent struct {
+	salt    salt
 	durable int64 // as far as it is
 	// syncing is as far as the sync that runs makes it durable.
 	syncing int64
@@ -53,21 +56,58 @@ func (db *database) rewritten(off int64) {
 	db.walEnd.Store(min(db.walEnd.Load(), off))
 }
 
+// salt tells a generation of the WAL from others.
+type salt [8]byte
+
+// saltOf returns the salts in the WAL's header.
+func saltOf(header [walHeaderSize]byte) salt { return salt(header[16:24]) }
+
+// readWALHeader returns the WAL's header, or false if it is too short to have one.
+func readWALHeader(wal io.ReaderAt) (header [walHeaderSize]byte, ok bool, err error) {
+	n, err := wal.ReadAt(header[:], 0)
+	switch {
+	case n == len(header):
+		return header, true, nil
+	case err == io.EOF:
+		return header, false, nil
+	case err == nil:
+		err = sqlite3.IOERR_SHORT_READ
+	}
+	return header, false, err
+}
+
+// enter is called with the write lock held, before a frame is written that has these salts.
+// If they are new to this process, another one has restarted the WAL,
+// and of what it holds now nothing is known to be durable.
+func (db *database) enter(s salt) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.extent.salt != s {
+		db.extent = walExtent{salt: s}
+		db.walEnd.Store(0)
+	}
+}
+
 // remember keeps, after a failed sync, how much of the WAL is durable.
-func (db *database) remember(wal sqlitevfs.File, durable int64) {
+// If it can't be told which WAL that is, nothing is.
+func (db *database) remember(wal sqlitevfs.File, known walExtent) {
 	if wal == nil {
 		return
 	}
 	u := &unsynced{id: db.id}
-	u.upTo.Store(durable)
-	if _, err := wal.ReadAt(u.header[:], 0); err != nil {
-		return // it is empty, or can't be read
+	header, ok, err := readWALHeader(wal)
+	if err == nil && !ok {
+		return // it is empty
+	}
+	u.header, u.doubt = header, err != nil
+	if ok && saltOf(header) == known.salt {
+		u.upTo.Store(known.durable)
 	}
 	registry.unsyncedMu.Lock()
 	defer registry.unsyncedMu.Unlock()
 	registry.unsynced = slices.DeleteFunc(registry.unsynced, func(v *unsynced) bool {
-		if !v.over && v.id.same(u.id) && v.header == u.header {
-			u.upTo.Store(max(durable, v.upTo.Load()))
+		if !v.over && !v.doubt && !u.doubt && v.id.same(u.id) && v.header == u.header {
+			u.upTo.Store(max(u.upTo.Load(), v.upTo.Load()))
 		}
 		return v.over || v.id.same(u.id)
 	})
@@ -75,20 +115,38 @@ func (db *database) remember(wal sqlitevfs.File, durable int64) {
 }
 
 // recall returns what is remembered of the WAL, or nil.
-func (db *database) recall(wal sqlitevfs.File) *unsynced {
+// If that can't be told it returns an error, and the WAL isn't opened.
+func (db *database) recall(wal sqlitevfs.File) (*unsynced, error) {
 	registry.unsyncedMu.Lock()
 	defer registry.unsyncedMu.Unlock()
 	for _, u := range registry.unsynced {
 		if u.over || !u.id.same(db.id) {
 			continue
 		}
-		var header [walHeaderSize]byte
-		if _, err := wal.ReadAt(header[:], 0); err == nil && header == u.header {
-			return u
+		header, ok, err := readWALHeader(wal)
+		if err != nil {
+			return nil, err
+		}
+		if u.doubt && ok {
+			u.header, u.doubt = header, false
+		}
+		if ok && header == u.header {
+			return u, nil
 		}
 		u.over = true // another process has restarted it
 	}
-	return nil
+	return nil, nil
+}
+
+// stillUnsynced reports whether the WAL is the one that a sync of failed.
+// If another process has restarted it since, there is nothing left to write.
+func (w *walFile) stillUnsynced(u *unsynced) (bool, error) {
+	header, ok, err := readWALHeader(w.File)
+	if err != nil || ok && header == u.header {
+		return err == nil, err
+	}
+	w.db.forget()
+	return false, nil
 }
 
 // forget ends it: there is nothing left to write once more.
@@ -110,8 +168,12 @@ func (w *walFile) refreshBefore(off int64) error {
 	if u == nil {
 		return nil
 	}
+	if still, err := w.stillUnsynced(u); !still {
+		return err
+	}
 	n, err := w.rewrite(u.upTo.Load(), off)
 	w.uncounted.n += n
+	w.uncounted.salt = saltOf(u.header)
 	if err == nil {
 		w.uncounted.end, w.uncounted.generation = max(w.uncounted.end, off), db.generation.Load()
 		db.forget()
@@ -128,6 +190,9 @@ func (w *walFile) refreshCheckpointed(off int64) error {
 	u := db.unsynced.Load()
 	if u == nil || off < u.upTo.Load() {
 		return nil
+	}
+	if still, err := w.stillUnsynced(u); !still {
+		return err
 	}
 	end, err := commitEnd(w.File, off)
 	if err != nil {

@@ -134,7 +134,13 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	start := time.Now()
 	synced := job.File.String()
 	var err error
+	known := db.extent.salt
+	ours := false // the WAL is of the generation that is known
 	db.unlocked(func() {
+		if job.File == syncqueue.WAL {
+			n, _ := own.ReadAt(db.jobHeader[:], 0)
+			ours = n == len(db.jobHeader) && saltOf(db.jobHeader) == known
+		}
 		if job.File == syncqueue.DB {
 			err = syncDB()
 		} else {
@@ -160,7 +166,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			db.newWAL = false
 			db.walSyncs.end(round)
 			db.tally.durable = max(db.tally.durable, commits)
-			if gen == db.generation.Load() {
+			if ours && gen == db.generation.Load() && known == db.extent.salt {
 				db.extent.durable = max(db.extent.durable, db.extent.syncing)
 			}
 		}
@@ -173,8 +179,11 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		if !db.rules.Has(rules.H5) {
 			// H5: a failed sync is final, and it is never tried again.
 			db.failure.CompareAndSwap(nil, failure)
-			durable := db.extent.durable
-			db.unlocked(func() { db.remember(own, durable) })
+			extent := db.extent
+			db.unlocked(func() {
+				db.remember(own, extent)
+				go db.distrust()
+			})
 		}
 	}
 	db.tally.took(took)

@@ -56,6 +56,8 @@ type walFile struct {
 	headerAt int64
 	// end of what this transaction has written.
 	end int64
+	// salt of the last frame written.
+	salt salt
 	// size of a page, once known.
 	size int
 	// read is where the WAL was read last. In a checkpoint, what was read there is written next.
@@ -108,10 +110,16 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 	}
 	w.main.checkpointing = false
 	header := off == 0 && len(p) == walHeaderSize
+	if !header && len(p) == frameHeaderSize && w.salt != salt(p[8:16]) {
+		w.salt = salt(p[8:16])
+		w.db.enter(w.salt)
+	}
 	if header {
 		if err := w.restart(); err != nil {
 			return 0, tag(err)
 		}
+		w.salt = salt(p[16:24])
+		w.db.enter(w.salt)
 	} else if w.newHeader {
 		// At synchronous=OFF SQLite asks for no sync of the header.
 		if err := w.syncHeader(); err != nil {
@@ -135,7 +143,7 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 	// A write that fails may have written something all the same.
 	w.uncounted.n += len(p)
 	w.uncounted.end = max(w.uncounted.end, off+int64(len(p)))
-	w.uncounted.generation = w.db.generation.Load()
+	w.uncounted.generation, w.uncounted.salt = w.db.generation.Load(), w.salt
 	w.wrote = true
 	w.newHeader = w.newHeader || header
 	if err != nil {

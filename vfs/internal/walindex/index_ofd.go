@@ -103,6 +103,9 @@ func (x *Index) SetBackfilled(frame uint32) { atomic.StoreUint32(x.word(infoAt),
 // SetAttempted says that frames up to that one may be in the database file. The caller has the [Checkpoint] lock.
 func (x *Index) SetAttempted(frame uint32) { atomic.StoreUint32(x.word(attemptedAt), frame) }
 
+// Attempted returns up to which frame the database file may have pages.
+func (x *Index) Attempted() uint32 { return atomic.LoadUint32(x.word(attemptedAt)) }
+
 // ReadMark returns up to which frame the readers use the WAL who have the lock of this mark,
 // or [NoMark].
 func (x *Index) ReadMark(i int) uint32 { return atomic.LoadUint32(x.word(infoAt + 4 + 4*i)) }

@@ -15,6 +15,7 @@ func (*Index) Close() error                              { return nil }
 func (*Index) Header() (Header, bool)                    { return Header{}, false }
 func (*Index) Backfilled() uint32                        { return 0 }
 func (*Index) SetBackfilled(uint32)                      {}
+func (*Index) Attempted() uint32                         { return 0 }
 func (*Index) SetAttempted(uint32)                       {}
 func (*Index) ReadMark(int) uint32                       { return NoMark }
 func (*Index) SetReadMark(int, uint32)                   {}

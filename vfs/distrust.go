@@ -1,0 +1,69 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
+)
+
+// nBackfill in the WAL-index says how many frames the database file has.
+// Whoever believes it never brings those frames over again, and the WAL is started over without them.
+// So it must not count what isn't durable (H2), and after a failed sync nobody knows what is.
+
+// distrustPatience is how long it is tried at most to get the lock of a checkpoint that another one has.
+const distrustPatience = 5 * time.Second
+
+// errDistrust is why the WAL can't be opened.
+var errDistrust = errors.New("after a failed sync, frames must be brought over once more, and another checkpoint goes on and on")
+
+// syncPartial makes the database file durable at the end of SQLite's own checkpoint,
+// if that doesn't bring over all of the WAL. SQLite says all the same that what it has brought over needn't be read any more,
+// and to sync the database file is left to the checkpoint that ends it, maybe of another process:
+// if that sync fails, these pages are lost and never written again.
+func (f *dbFile) syncPartial() {
+	if index, err := walindex.Open(f.db.indexPath()); err == nil {
+		h, ok := index.Header()
+		whole := ok && index.Attempted() == h.MaxFrame
+		index.Close()
+		if whole {
+			return // SQLite syncs it next, or Truncate does at synchronous=OFF
+		}
+	}
+	// Nobody can be told of an error here. It fails the database, and then nBackfill is taken back.
+	f.syncDB(true)
+}
+
+// distrust has all frames of the WAL brought over once more, by the next checkpoint of whichever process.
+// To those who read it doesn't matter: they never take less than nBackfill for too little.
+//
+// Where nobody uses the WAL-index, the next one to open the database makes it anew, with nothing brought over.
+func (db *database) distrust() error {
+	path, ok := db.own.indexPath()
+	if !ok {
+		path = strings.TrimSuffix(db.walPath, "-wal") + "-shm"
+	}
+	index, err := walindex.Open(path)
+	if errors.Is(err, walindex.ErrNotThere) || errors.Is(err, walindex.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("asyncvfs: %s: take back what was brought over before a sync failed: %w", db.name, err)
+	}
+	defer index.Close()
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		ok, err := index.TryLock(walindex.Checkpoint)
+		if err != nil {
+			return err
+		}
+		if ok {
+			index.SetBackfilled(0)
+			return index.Unlock(walindex.Checkpoint)
+		}
+		if time.Since(start) > distrustPatience {
+			return fmt.Errorf("asyncvfs: %s: %w", db.name, errDistrust)
+		}
+	}
+}
