@@ -78,8 +78,6 @@
 // ([github.com/ncruces/go-sqlite3.Conn.WALAutoCheckpoint]), or whose main database is on another VFS,
 // checkpoints as SQLite does. An authorizer or a trace function sees no statement that the application doesn't run.
 //
-// [SQLite's VFS]: https://sqlite.org/cksumvfs.html
-//
 // # Waiting for the write lock
 //
 // PRAGMA busy_timeout, and [github.com/ncruces/go-sqlite3.Conn.BusyTimeout], mean what they mean in SQLite.
@@ -148,6 +146,8 @@
 // Readers can see a commit before it is durable.
 // As with SQLite, transactions over several attached databases aren't atomic
 // across a power cut in WAL mode, and a network file system isn't safe for WAL mode.
+//
+// [SQLite's VFS]: https://sqlite.org/cksumvfs.html
 package vfs
 
 import (

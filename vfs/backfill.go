@@ -440,6 +440,10 @@ func (b *backfiller) publish(h walindex.Header, upTo uint32) error {
 		return err // another checkpoint does the same
 	}
 	defer b.index.Unlock(walindex.Checkpoint)
+	// H5: after another sync has failed, what the database file has is in doubt.
+	if err := b.db.failed(); err != nil {
+		return err
+	}
 	// It can't be started over while frames are left, and if none are, another one has brought them over.
 	if live, ok := b.index.Header(); ok && live.Salt == h.Salt && b.index.Backfilled() < upTo {
 		b.index.SetBackfilled(upTo)

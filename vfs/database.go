@@ -69,16 +69,16 @@ type database struct {
 
 	kick chan struct{} // wakes the syncer
 
-	writers      writerQueue
-	own          ownFile
-	dir          ownDir
+	writers writerQueue
+	own     ownFile
+	dir     ownDir
 
 	jobHeader [walHeaderSize]byte // the running sync's of the WAL
 
 	deleted        atomic.Pointer[nameKey] // a WAL whose removal isn't durable (H4)
 	warnedNotTried atomic.Int64            // when that was logged
-	coverage     coverage
-	checkpointer *checkpointer
+	coverage       coverage
+	checkpointer   *checkpointer
 }
 
 func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
