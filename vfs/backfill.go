@@ -217,11 +217,11 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 		if err := syncWAL(); err != nil {
 			return out, err
 		}
-		upTo, err := b.backfill(h)
+		from, upTo, err := b.backfill(h)
 		if err != nil || upTo == 0 {
 			return out, err
 		}
-		if err := b.publish(h, upTo); err != nil {
+		if err := b.publish(h, from, upTo); err != nil {
 			return out, err
 		}
 	}
@@ -245,31 +245,32 @@ func (b *backfiller) syncWAL() error {
 	return b.db.syncForeign(context.Background(), b.waiter)
 }
 
-// backfill copies pages to the database file. It returns up to which frame it has all of them now,
-// which isn't durable yet, or 0 if locks kept it from its work.
-func (b *backfiller) backfill(h walindex.Header) (upTo uint32, err error) {
+// backfill copies the pages of the frames after from to the database file. It returns up to which frame that has all of them now,
+// which isn't durable yet, or 0 if there was nothing that it could do.
+func (b *backfiller) backfill(h walindex.Header) (from, upTo uint32, err error) {
 	if ok, err := b.index.TryLock(walindex.Checkpoint); err != nil || !ok {
-		return 0, err
+		return 0, 0, err
 	}
 	defer b.index.Unlock(walindex.Checkpoint)
+	from = b.index.Backfilled()
 	upTo, err = b.safe(h.MaxFrame)
-	if err != nil || upTo <= b.index.Backfilled() {
-		return min(upTo, b.index.Backfilled()), err
+	if err != nil || upTo <= from {
+		return from, from, err
 	}
 	// Those who read nothing but the database file.
 	if ok, err := b.index.TryLock(walindex.Read(0)); err != nil || !ok {
-		return 0, err
+		return 0, 0, err
 	}
 	defer b.index.Unlock(walindex.Read(0))
 	// Since the header was read, the WAL may have been started over. From here on it isn't.
 	if live, ok := b.index.Header(); !ok || live.Salt != h.Salt {
-		return 0, nil
+		return 0, 0, nil
 	}
 	b.index.SetAttempted(upTo)
 	b.db.countCheckpoint()
 
-	return upTo, b.db.own.use(func(file sqlitevfs.File) error {
-		if err := b.copy(file, h, b.index.Backfilled(), upTo); err != nil {
+	return from, upTo, b.db.own.use(func(file sqlitevfs.File) error {
+		if err := b.copy(file, h, from, upTo); err != nil {
 			return err
 		}
 		if live, ok := b.index.Header(); ok && live.MaxFrame == upTo {
@@ -420,9 +421,10 @@ func (b *backfiller) grow(file sqlitevfs.File, h walindex.Header) error {
 	})
 }
 
-// publish makes the database file durable, and then says that the frames up to that one needn't be read any more.
-func (b *backfiller) publish(h walindex.Header, upTo uint32) error {
-	if b.index.Backfilled() >= upTo {
+// publish makes the database file durable, and then says that the frames up to upTo needn't be read any more.
+// Those after from were copied.
+func (b *backfiller) publish(h walindex.Header, from, upTo uint32) error {
+	if upTo <= from {
 		return nil
 	}
 	if !b.db.rules.Has(rules.H2) {
@@ -445,7 +447,9 @@ func (b *backfiller) publish(h walindex.Header, upTo uint32) error {
 		return err
 	}
 	// It can't be started over while frames are left, and if none are, another one has brought them over.
-	if live, ok := b.index.Header(); ok && live.Salt == h.Salt && b.index.Backfilled() < upTo {
+	// What was taken back meanwhile, since a sync has failed, wasn't copied again.
+	done := b.index.Backfilled()
+	if live, ok := b.index.Header(); ok && live.Salt == h.Salt && from <= done && done < upTo {
 		b.index.SetBackfilled(upTo)
 	}
 	return nil
