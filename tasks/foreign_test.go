@@ -38,8 +38,8 @@ func TestForeignTimes(t *testing.T) {
 		}
 		list, err := st.List(ctx, tasks.Query{})
 		if want == "" {
-			require.ErrorContains(t, err, "list tasks: task ")
-			require.Nil(t, list)
+			require.NoError(t, err)
+			require.Empty(t, list, "they don't keep others from being seen")
 			_, err = st.Wait(ctx, "a")
 			require.Error(t, err)
 		} else {
@@ -124,7 +124,7 @@ func TestForeignRows(t *testing.T) {
 	require.ErrorIs(t, res.Decode(new(any)), tasks.ErrNoResult)
 	list, err := st.List(ctx, tasks.Query{})
 	require.NoError(t, err)
-	require.Len(t, list, 11)
+	require.Len(t, list, 8, "those that have an id")
 	counts, err := st.Count(ctx)
 	require.NoError(t, err)
 	require.Equal(t, 1, counts[tasks.Form]["archived"])

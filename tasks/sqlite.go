@@ -20,6 +20,7 @@ type sqliteBackend struct {
 	uri    string
 	async  bool // the VFS is this project's
 	writer *writer
+	files  files // of the writer
 	pool   *readerPool
 
 	clock    stepWatch
@@ -37,8 +38,8 @@ const (
 )
 
 func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, err error) {
-	if path == "" || strings.HasPrefix(path, ":") {
-		return nil, &InputError{"path", fmt.Sprintf("%q", path), "the path of a file"}
+	if path == "" || strings.HasPrefix(path, ":") || strings.HasPrefix(path, "file:") {
+		return nil, &InputError{"path", fmt.Sprintf("%q", path), "the path of a file, and not a URI"}
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
@@ -55,6 +56,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	if err := b.setUp(ctx, conn); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
+	b.uri += "&mode=rw" // no other connection makes a file, if somebody has deleted this one
 	if b.poller.seq, err = queryInt(conn, lastChange); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
@@ -80,6 +82,9 @@ func (b *sqliteBackend) connect(ctx context.Context, cache int) (*sqlite3.Conn, 
 	}
 	if b.onConnect != nil {
 		b.onConnect(c)
+	}
+	if err := b.files.check(c); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	c.SetInterrupt(ctx)
 	err = errors.Join(c.BusyTimeout(busyTimeout), c.Exec(fmt.Sprintf("PRAGMA synchronous=normal; PRAGMA cache_size=-%d", cache)))

@@ -123,7 +123,7 @@ func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable boo
 	last := ""
 	for more := true; more; {
 		var keys []string
-		if err := b.query(ctx, "SELECT key FROM task_cache WHERE type=? AND key>? ORDER BY key LIMIT ?",
+		if err := b.query(ctx, "SELECT key FROM task_cache WHERE type=? AND key>? AND typeof(key)='text' ORDER BY key LIMIT ?",
 			[]any{string(k.Type), last, cleanupPage}, func(s *sqlite3.Stmt) error {
 				keys = append(keys, s.ColumnText(0))
 				return nil

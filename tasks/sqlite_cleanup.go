@@ -78,8 +78,9 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, q CleanupQuery) (deleted in
 			return deleted, err
 		}
 	}
-	if deleted == 0 {
-		return 0, nil
+	n, err := b.deleteUnknownAge(ctx, q)
+	if deleted += n; err != nil || deleted == 0 {
+		return deleted, err
 	}
 	if err := b.Sync(ctx); err != nil {
 		return deleted, err
@@ -103,6 +104,7 @@ func (b *sqliteBackend) cleanupWalk(ctx context.Context, q CleanupQuery, before 
 	}
 	var last *oldTask
 	for more := true; more; {
+		so := deleted
 		old, err := b.oldTasks(ctx, before, w, last, used)
 		if err != nil {
 			return deleted, err
@@ -118,7 +120,16 @@ func (b *sqliteBackend) cleanupWalk(ctx context.Context, q CleanupQuery, before 
 			return deleted, err
 		}
 		if more = len(old) == cleanupPage; more {
-			last = &old[len(old)-1]
+			next := &old[len(old)-1]
+			switch {
+			case deleted > so:
+				// What was found is gone. Others' ids and times may not be what they would be compared with.
+				last = nil
+			case last != nil && *next == *last:
+				more = false
+			default:
+				last = next
+			}
 		}
 	}
 	return deleted, nil

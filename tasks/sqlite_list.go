@@ -107,7 +107,7 @@ func merge(c *sqlite3.Conn, ways []walk, q Query) (list []Info, err error) {
 	}
 	for _, w := range ways {
 		var args []any
-		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE true" + w.where(&args)
+		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE " + readable + w.where(&args)
 		sql, args = q.after(sql, args)
 		s, _, err := c.Prepare(sql)
 		if err != nil {
@@ -160,7 +160,7 @@ func precedes(a, b Info) bool {
 // labelled walks the tasks that have a label. Of these it visits all up to the last that it returns.
 func labelled(c *sqlite3.Conn, q Query) (list []Info, err error) {
 	args := []any{q.Label[0], q.Label[1]}
-	sql := "SELECT " + columnsOf("t") + " FROM task_labels l CROSS JOIN tasks t ON t.id=l.id WHERE l.name=? AND l.value=?" +
+	sql := "SELECT " + columnsOf("t") + " FROM task_labels l CROSS JOIN tasks t ON t.id=l.id WHERE l.name=? AND l.value=? AND " + readableOf("t") +
 		in("t.type", q.Types, &args) + in("t.status", q.Statuses, &args)
 	if q.Owner != "" {
 		sql += " AND t.owner=?"

@@ -32,6 +32,16 @@ type request struct {
 	done    chan struct{}
 }
 
+// answer ends the call. The error is that of the changes that were made.
+func (r *request) answer(err error) {
+	for i := range r.errs {
+		if r.errs[i] == nil {
+			r.errs[i] = err
+		}
+	}
+	close(r.done)
+}
+
 // The states of a request.
 const (
 	queued int32 = iota

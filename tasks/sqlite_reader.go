@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -156,6 +157,16 @@ const (
 	minTime = -62167219200 // in the year 0
 	maxTime = 253402300799 // in the year 9999
 )
+
+// readable is a condition for the rows that [info] can read and that somebody can name. Lists leave the others out:
+// one of them shall not keep the rest from being seen. Texts and blobs are greater than all numbers.
+const readable = "typeof(id)='text' AND id<>'' AND created_at>=-62167219200 AND created_at<253402300800" +
+	" AND (updated_at IS NULL OR updated_at>=-62167219200 AND updated_at<253402300800)"
+
+// readableOf is the condition for a table in a query of several.
+func readableOf(table string) string {
+	return strings.NewReplacer("id)", table+".id)", "id<>", table+".id<>", "created_at", table+".created_at", "updated_at", table+".updated_at").Replace(readable)
+}
 
 // seconds reads a time. What isn't one may be a time in milliseconds, for example, or a text.
 func seconds(s *sqlite3.Stmt, column int) (time.Time, error) {

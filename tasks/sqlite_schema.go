@@ -68,7 +68,8 @@ func (b *sqliteBackend) setUp(ctx context.Context, c *sqlite3.Conn) (err error) 
 		c.SetInterrupt(context.Background())
 		err = interrupted(ctx, err)
 	}()
-	if err := checkVersion(c); err != nil {
+	// It reads only: what the next steps change in the file's header can't be rolled back.
+	if err := checkTables(c); err != nil {
 		return err
 	}
 	// What prepare changes is a commit too.
@@ -79,16 +80,6 @@ func (b *sqliteBackend) setUp(ctx context.Context, c *sqlite3.Conn) (err error) 
 		return err
 	}
 	return migrate(c)
-}
-
-// checkVersion reads only: what the next steps change in the file's header can't be rolled back.
-func checkVersion(c *sqlite3.Conn) error {
-	found, err := queryInt(c, "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name='tasks_schema'")
-	if err != nil || found == 0 {
-		return err
-	}
-	_, err = schemaVersion(c)
-	return err
 }
 
 func schemaVersion(c *sqlite3.Conn) (int, error) {

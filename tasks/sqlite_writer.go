@@ -1,14 +1,12 @@
 package tasks
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
-	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -62,6 +60,9 @@ func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
 	if w.commit, _, err = conn.PrepareFlags("COMMIT", sqlite3.PREPARE_PERSISTENT); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
+	if w.sqliteBackend.files, err = filesOf(conn); err != nil {
+		return nil, errors.Join(err, w.closeConn())
+	}
 	go w.write()
 	go w.syncs()
 	return w, nil
@@ -96,10 +97,13 @@ func (w *writer) write() {
 					r.errs[i] = err
 				}
 			}
-			if err == nil && r.durable && w.async {
+			switch {
+			case err == nil && r.durable && w.async:
 				w.synced = append(w.synced, r)
 				sync = true
-			} else {
+			case err == nil && r.durable:
+				r.answer(unknown(w.files.there()))
+			default:
 				close(r.done)
 			}
 		}
@@ -281,14 +285,9 @@ func (w *writer) syncs() {
 			}
 			continue
 		}
-		err := vfs.WaitDurable(context.Background(), w.path)
+		err := unknown(w.files.durable())
 		for _, r := range batch {
-			for i := range r.errs {
-				if err != nil && r.errs[i] == nil {
-					r.errs[i] = fmt.Errorf("made, but it is not known whether it is durable: %w", err)
-				}
-			}
-			close(r.done)
+			r.answer(err)
 		}
 	}
 }
