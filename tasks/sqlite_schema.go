@@ -120,6 +120,16 @@ func (b *sqliteBackend) setDurability(c *sqlite3.Conn) error {
 	return c.Exec("PRAGMA synchronous=full")
 }
 
+// resultLast makes result the last column of a new table: SQLite reads a row's columns in order, and pages only as far as
+// it has to. In a table that others have made, a look at a task goes through the pages of its result, but copies none.
+func resultLast(c *sqlite3.Conn) error {
+	rows, err := queryInt(c, "SELECT EXISTS(SELECT 1 FROM tasks)")
+	if err != nil || rows != 0 {
+		return err
+	}
+	return c.Exec("ALTER TABLE tasks DROP COLUMN result; ALTER TABLE tasks ADD COLUMN result TEXT")
+}
+
 // migrate brings the schema up to date, in one transaction.
 // The version isn't kept in PRAGMA user_version: the file may hold tables of the application too.
 func migrate(c *sqlite3.Conn) (err error) {
@@ -140,6 +150,11 @@ func migrate(c *sqlite3.Conn) (err error) {
 	}
 	for _, m := range migrations[version:] {
 		if err := c.Exec(m); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+	}
+	if version == 0 {
+		if err := resultLast(c); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
 	}
