@@ -190,7 +190,7 @@ func (b *sqliteBackend) CacheTrim(ctx context.Context, limit CacheSize) (size Ca
 		goal = CacheSize{limit.Entries - limit.Entries/16, limit.Bytes - limit.Bytes/16}
 	}
 	now := b.now().UnixMilli()
-	rows, err := b.cacheVictims(ctx, now, size, goal)
+	rows, err := b.cacheVictims(ctx, now, size, goal, limit)
 	if err != nil {
 		return size, 0, err
 	}
@@ -207,8 +207,8 @@ func (b *sqliteBackend) CacheTrim(ctx context.Context, limit CacheSize) (size Ca
 	return size, evicted, err
 }
 
-// cacheVictims returns what to delete to come from a size to the goal.
-func (b *sqliteBackend) cacheVictims(ctx context.Context, now int64, size, goal CacheSize) (rows []cacheRow, err error) {
+// cacheVictims returns what to delete to come from a size below the limit, and to the goal if small results do for that.
+func (b *sqliteBackend) cacheVictims(ctx context.Context, now int64, size, goal, limit CacheSize) (rows []cacheRow, err error) {
 	err = b.read(ctx, func(r *reader) error {
 		s, _, err := r.conn.Prepare(`SELECT type, key, used_at, coalesce(octet_length(result), 0), coalesce(expires_at, lease_until, ?1+1)<=?1 AS dead
 			FROM task_cache WHERE result IS NOT NULL OR coalesce(lease_until<=?1, true)
@@ -223,6 +223,9 @@ func (b *sqliteBackend) cacheVictims(ctx context.Context, now int64, size, goal 
 			if !r.dead {
 				if size.Entries <= goal.Entries && size.Bytes <= goal.Bytes {
 					break
+				}
+				if size.Entries <= limit.Entries && size.Bytes <= limit.Bytes && r.size > limit.Bytes-goal.Bytes {
+					continue // the limit is kept, and to make some more space isn't worth a result that is larger than that
 				}
 				size.Entries--
 				size.Bytes -= r.size

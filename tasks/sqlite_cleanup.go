@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -23,15 +24,19 @@ const (
 // inParts runs a statement with the arguments for 0 to n-1, in jobs of lockTime. After each job,
 // it calls changed for those that have changed a row. It doesn't wait for durability: see Sync.
 func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args func(i int) []any, changed func(i int)) error {
-	for next := 0; next < n; {
+	for next, full := 0, false; next < n; {
 		var done []bool
-		if err := b.job(ctx, false, func(c *sqlite3.Conn) error {
+		rows := partRows
+		if full {
+			rows = 1
+		}
+		err := b.job(ctx, false, func(c *sqlite3.Conn) error {
 			s, _, err := c.Prepare(sql)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			for start := time.Now(); next+len(done) < n && len(done) < partRows && (len(done) == 0 || time.Since(start) < lockTime); {
+			for start := time.Now(); next+len(done) < n && len(done) < rows && (len(done) == 0 || time.Since(start) < lockTime); {
 				bind(s, args(next+len(done)))
 				s.Step()
 				if err := s.Reset(); err != nil {
@@ -40,7 +45,13 @@ func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args fun
 				done = append(done, c.Changes() > 0)
 			}
 			return nil
-		}); err != nil {
+		})
+		if errors.Is(err, sqlite3.FULL) && !full {
+			// To delete takes space in the WAL first: as little as possible.
+			full = true
+			continue
+		}
+		if err != nil {
 			return err // the job may still run
 		}
 		for i, ok := range done {

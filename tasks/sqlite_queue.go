@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -40,6 +41,16 @@ func (r *request) answer(err error) {
 		}
 	}
 	close(r.done)
+}
+
+// results returns the errors. That of a full disk is also the system's, which SQLite drops.
+func (r *request) results() []error {
+	for i, err := range r.errs {
+		if errors.Is(err, sqlite3.FULL) && !errors.Is(err, syscall.ENOSPC) {
+			r.errs[i] = fmt.Errorf("%w: %w", err, syscall.ENOSPC)
+		}
+	}
+	return r.errs
 }
 
 // The states of a request.
@@ -88,7 +99,7 @@ func (w *writer) do(ctx context.Context, r *request) []error {
 	signal(w.wake)
 	select {
 	case <-r.done:
-		return r.errs
+		return r.results()
 	case <-ctx.Done():
 	}
 	if r.state.CompareAndSwap(queued, cancelled) {
@@ -96,7 +107,7 @@ func (w *writer) do(ctx context.Context, r *request) []error {
 	}
 	select {
 	case <-r.done:
-		return r.errs
+		return r.results()
 	default:
 		return all(fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err()))
 	}

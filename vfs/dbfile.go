@@ -121,7 +121,7 @@ func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.File.WriteAt(p, off)
 	f.db.wrote(syncqueue.DB, max(0, len(p)-1))
 	f.countRollback()
-	return n, err
+	return n, fullDisk(err)
 }
 
 // Truncate counts as a write.

@@ -149,7 +149,7 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 	if err != nil {
 		w.main.settleOthers()
 	}
-	return n, err
+	return n, fullDisk(err)
 }
 
 // write writes the header and the page of a new frame at once: SQLite writes the page right after the header.

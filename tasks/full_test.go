@@ -1,0 +1,100 @@
+package tasks_test
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/vfs"
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
+	"github.com/stretchr/testify/require"
+)
+
+// smallDisk is a VFS on a disk with so many bytes left. It fails as the operating system does.
+type smallDisk struct {
+	sqlitevfs.VFS
+	left *atomic.Int64
+}
+
+func (d smallDisk) Open(name string, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	f, flags, err := d.VFS.Open(name, flags)
+	return &smallFile{f, d.left}, flags, err
+}
+
+func (d smallDisk) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	f, flags, err := vfsutil.WrapOpenFilename(d.VFS, name, flags)
+	if err != nil {
+		return nil, flags, err
+	}
+	return &smallFile{f, d.left}, flags, nil
+}
+
+type smallFile struct {
+	sqlitevfs.File
+	left *atomic.Int64
+}
+
+func (f *smallFile) SharedMemory() sqlitevfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+
+func (f *smallFile) Unwrap() sqlitevfs.File { return f.File }
+
+func (f *smallFile) WriteAt(p []byte, off int64) (int, error) {
+	size, err := f.Size()
+	if err != nil {
+		return 0, err
+	}
+	if more := off + int64(len(p)) - size; more > 0 && f.left.Add(-more) < 0 {
+		f.left.Add(more)
+		return 0, &fs.PathError{Op: "write", Path: "t.db", Err: syscall.ENOSPC}
+	}
+	return f.File.WriteAt(p, off)
+}
+
+func (f *smallFile) Truncate(to int64) error {
+	size, err := f.Size()
+	if err == nil {
+		err = f.File.Truncate(to)
+	}
+	if err == nil {
+		f.left.Add(size - to)
+	}
+	return err
+}
+
+// TestFullDisk: a full disk is known as one, by SQLite's code and by the system's. Cleanup needs little room on it:
+// less than one of the results that it deletes.
+func TestFullDisk(t *testing.T) {
+	const room = 256 << 10 // less than one of the results
+	var left atomic.Int64
+	left.Store(1 << 40)
+	require.NoError(t, vfs.Register("tasks-small-disk", smallDisk{sqlitevfs.Find(""), &left}, vfs.Checkpoint(vfs.CheckpointOff)))
+	st, c, _ := open(t, tasks.VFS("tasks-small-disk"))
+	ctx := t.Context()
+	large := strings.Repeat("x", 512<<10)
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	left.Store(16 << 20)
+	var full error
+	n := 0
+	for ; full == nil; n++ {
+		id := fmt.Sprint(n)
+		if full = st.Create(ctx, id, tasks.Form); full == nil {
+			full = st.Update(ctx, id, tasks.Completed, large)
+		}
+	}
+	for _, err := range []error{full, st.Update(ctx, "a", tasks.Completed, large+large), st.Warm(ctx, tasks.Form, 1, large+large)} {
+		require.ErrorIs(t, err, sqlite3.FULL)
+		require.ErrorIs(t, err, syscall.ENOSPC)
+	}
+	c.Add(time.Hour)
+	left.Store(room)
+	deleted, err := st.Cleanup(ctx, time.Minute)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, deleted, n-1)
+}
