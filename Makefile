@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-peers
+.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-growth bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -92,6 +92,9 @@ bench-test: ## vet and test the benchmarks' own modules
 
 bench-tasks: ## package tasks beside one connection and one transaction per call, in Go and in Python (about 2 minutes)
 	go test -run '^$$' -bench 'Tasks|Status' -benchtime 1x ./bench
+
+bench-growth: ## package tasks beside up to a million tasks, and 10,000 who wait, into bench/out (a few minutes; SHORT=-short up to 100,000)
+	@bench/run.sh growth.txt 1 . -run '^$$' -bench Growth -benchtime 1x -timeout 60m $(SHORT) ./bench
 
 bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
 	cd bench/peers && go test -run '^$$' -bench Peers -benchtime 1x .

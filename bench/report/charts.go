@@ -83,7 +83,11 @@ func drawAll(d data) ([]chart, error) {
 		}
 	}
 	overTime, err := drawSeries(d)
-	return append(charts, overTime...), err
+	if err != nil {
+		return nil, err
+	}
+	grown, err := drawGrowth(d)
+	return append(append(charts, overTime...), grown...), err
 }
 
 // insertKeys are of the workload that is charted.
