@@ -23,7 +23,8 @@
 // in the years 0 to 9999; those of attempts and leases are in milliseconds.
 // A file that the Python module or an older version has made is brought up to date when it is opened;
 // one of a newer version is refused and left alone. Types and statuses that others have written are returned as they are,
-// and so are results: what isn't JSON is an error of [Result.Decode]. A time that isn't one is an error.
+// and so are results: what isn't JSON is an error of [Result.Decode]. A time that isn't one is an error of [Store.Status];
+// lists leave out such a task, and one whose id isn't a text. A table that isn't this one is a [*TableError] of [Open].
 //
 // # Transitions
 //
@@ -49,6 +50,10 @@
 // # Waiting
 //
 // [Store.Wait] and [Store.Watch] notice a change by the same process at once, and one by another within [ChangePoll], 100 ms.
+// Triggers write down which tasks have changed, whoever changes them; one connection looks at what is new there, for all who wait.
+// Those whose tasks rest cost one statement each 100 ms all together, and about 5 KB each: thousands may wait.
+//
+// Calls that read share so many connections as [Readers] says, and wait for one.
 //
 // # Cleanup
 //
