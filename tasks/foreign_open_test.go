@@ -52,7 +52,7 @@ func TestForeignTables(t *testing.T) {
 // TestForeignTablesAccepted: a file may hold other tables, and the task table other columns.
 func TestForeignTablesAccepted(t *testing.T) {
 	for _, sql := range []string{
-		pythonTable, pythonTable[:len(pythonTable)-1] + `, note TEXT, due INTEGER NOT NULL DEFAULT 0)`,
+		pythonTable, pythonTable[:len(pythonTable)-1] + `, remark TEXT, due INTEGER NOT NULL DEFAULT 0)`,
 		`CREATE TABLE theirs(id INTEGER PRIMARY KEY)`,
 		`CREATE TABLE "Tasks"("ID" TEXT PRIMARY KEY, TYPE TEXT, STATUS TEXT, RESULT, CREATED_AT BIGINT, UPDATED_AT)`,
 	} {
