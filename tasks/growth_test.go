@@ -186,6 +186,9 @@ func plans(t *testing.T, w *work) {
 		require.NoError(t, err, sql)
 		for s.Step() {
 			plan := s.ColumnText(3)
+			if strings.HasPrefix(sql, "SELECT EXISTS(SELECT 1 FROM tasks)") {
+				continue // it ends at the first row
+			}
 			for _, table := range []string{"tasks", "task_leases", "task_attempts", "task_inputs", "task_labels", "task_steps", "task_uses", "task_changes"} {
 				bad := strings.HasPrefix(plan, "SCAN "+table) && !strings.Contains(plan, "tasks_created")
 				require.False(t, bad, "%s: %s", sql, plan)
