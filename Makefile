@@ -3,7 +3,7 @@ WAZERO := -tags wazero -modfile=go.wazero.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-growth bench-peers
+.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak service lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-growth bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -37,6 +37,9 @@ hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
 
 soak: ## processes that use one database in every way for an hour, one of them killed at random (SOAK=1h)
 	go test -v -count=1 -timeout 0 ./internal/soak -soak $(or $(SOAK),1h)
+
+service: ## run a service for real: workers in three processes that die, hang and panic, a clock that is set (N=10000 documents)
+	go test -v -run TestService -timeout 0 ./tasks -documents $(or $(N),10000)
 
 lint: ## gofmt, vet on both engines, staticcheck, no import of wazero
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

@@ -100,7 +100,7 @@ func TestChild(t *testing.T) {
 		t.Skip("it is for the other processes of tests")
 	}
 	path := os.Getenv("TASKS_PATH")
-	if os.Getenv("TASKS_CHILD") == "open" {
+	if c := os.Getenv("TASKS_CHILD"); c == "open" || c == "serve" {
 		role(t, nil, path)
 		return
 	}

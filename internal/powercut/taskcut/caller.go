@@ -122,6 +122,10 @@ func (k *caller) step(s step, r *rand.Rand) {
 
 func (k *caller) create(id string, typ tasks.Type, r *rand.Rand) {
 	opts, durable := k.relaxed(r)
+	if r.IntN(2) == 0 {
+		// It is several statements then.
+		opts = append(opts, tasks.Input(id), tasks.Owner("owner"), tasks.Priority(1), tasks.WithLabels(map[string]string{"k": id, "l": ""}))
+	}
 	err := k.call(call{what: "create " + id, subject: id, durable: durable, asks: asks(tasks.Pending), common: true, effect: hasStatus(id, tasks.Pending)},
 		func(*call) error { return k.store.Create(background, id, typ, opts...) })
 	if err == nil && typ == tasks.Document {

@@ -97,8 +97,15 @@ func look(c *sqlite3.Conn, withRows bool) (f finding) {
 		row           func(*sqlite3.Stmt)
 	}{
 		{"tasks_schema", "version, 0", func(*sqlite3.Stmt) {}},
-		{"tasks", "id, type, status, result, error, lease, created_at, attempts, lease_until, updated_at, run_at", f.rows.task},
+		{"tasks", "id, type, status, result, error, (SELECT lease FROM task_leases l WHERE l.id=tasks.id), created_at, attempts, " +
+			"(SELECT lease_until FROM task_leases l WHERE l.id=tasks.id), updated_at, run_at, owner, priority, delayed_at, max_attempts, backoff, timeout, " +
+			"uncounted, suspect, cancelled, started_at, ended_at, labels, unique_key, done, total, note", f.rows.task},
 		{"task_attempts", "id, attempt, ended_at, error, started_at", f.rows.attempt},
+		{"task_leases", "id, type, worker, lease, leased_at, lease_until, suspect, shared", func(*sqlite3.Stmt) {}},
+		{"task_inputs", "id, input", func(*sqlite3.Stmt) {}},
+		{"task_labels", "name, value, created_at, id", func(*sqlite3.Stmt) {}},
+		{"task_steps", "id, step, result", func(*sqlite3.Stmt) {}},
+		{"task_counts", "owner, type, status, n", func(*sqlite3.Stmt) {}},
 		{"task_cache", "type, key, result, lease, created_at, expires_at, used_at, uses, lease_until", f.rows.cached},
 		{"docs", "id, status", func(s *sqlite3.Stmt) { f.rows.docs[s.ColumnText(0)] = s.ColumnText(1) }},
 	} {
@@ -120,8 +127,31 @@ func look(c *sqlite3.Conn, withRows bool) (f finding) {
 			return f
 		}
 	}
+	if there["task_leases"] {
+		f.err = together(c)
+	}
 	f.digest = h.Sum64() | 1
 	return f
+}
+
+// together checks that what one transaction has written to several tables is there together.
+func together(c *sqlite3.Conn) (err error) {
+	for what, sql := range map[string]string{
+		"a count isn't that of its tasks": `SELECT type, status, count(*) FROM tasks GROUP BY 1, 2
+			EXCEPT SELECT type, status, n FROM task_counts WHERE owner=''`,
+		"tasks are counted that aren't there": `SELECT type, status, n FROM task_counts WHERE owner='' AND n<>0
+			EXCEPT SELECT type, status, count(*) FROM tasks GROUP BY 1, 2`,
+		"a lease has no task that is processing": "SELECT id FROM task_leases EXCEPT SELECT id FROM tasks WHERE status='processing'",
+		"a leased task has no open attempt":      "SELECT id FROM task_leases EXCEPT SELECT id FROM task_attempts WHERE ended_at IS NULL",
+		"an input has no task":                   "SELECT id FROM task_inputs EXCEPT SELECT id FROM tasks",
+		"a task has lost its input":              "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_inputs",
+		"a task has lost its labels":             "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_labels",
+	} {
+		if e := each(c, sql, func(*sqlite3.Stmt) { err = errors.New(what) }); e != nil {
+			return e
+		}
+	}
+	return err
 }
 
 func (r *rows) task(s *sqlite3.Stmt) {
