@@ -18,6 +18,9 @@
 //	tasks(id TEXT PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL, result TEXT,
 //	      created_at INTEGER NOT NULL, updated_at INTEGER, ...)
 //
+// What changes often or may be large is in tables beside it; triggers keep counts and leases right whoever changes a task.
+// The work of a call doesn't grow with tasks that it doesn't concern: those that wait for their time, are done, or belong to others.
+//
 // An id is 1 to 255 bytes of UTF-8 without control characters, compared byte by byte. A result is any JSON in UTF-8,
 // up to 16 MiB (see [MaxResult]), with text outside ASCII unescaped. A task's times are whole seconds since 1970, in UTC,
 // in the years 0 to 9999; those of attempts and leases are in milliseconds.
@@ -33,13 +36,24 @@
 // unless the call has the option [Force]. The check and the change are one statement:
 // of two workers that report the same task, one wins. [Store.Progress] stores a partial result and leaves the status.
 //
+// # Creating
+//
+// A task may carry its input ([Input]), which its handler gets wherever it runs, belong to an owner ([Owner]) and have labels
+// ([WithLabels]) to list by, a priority ([Priority]), a time before which it isn't run ([RunAt]), and its own attempts, backoff and timeout.
+// [Store.CreateOrGet] and [UniqueKey] make a call that may be made again; [FromCache] completes a task whose result is known.
+//
 // # Workers
 //
 // [Store.Run] claims tasks, runs their handlers, and completes or fails them. A claim is a lease, of 1 minute by default:
 // a task whose worker is gone is taken back and tried again, after a backoff and up to 5 attempts
 // (see [LeaseTime], [Backoff] and [MaxAttempts]). A task may so be worked on more than once, but only the holder of
 // its lease can report on it. A handler whose task is cancelled, deleted or taken back learns that from its context.
-// [Store.Claim], [Store.Extend], [Store.Complete] and [Store.Fail] are the parts of it.
+// [Store.Claim], [Store.Extend], [Store.Complete], [Store.Fail] and [Store.GiveBack] are the parts of it.
+//
+// A handler's error may be [Permanent], or one of [Snooze], which counts no attempt. [Timeout] bounds attempts; a handler that hangs
+// loses its slot and is reported. What the next attempt needn't do again it keeps by [Step]. A worker that dies costs an attempt
+// only the task that can have killed it alone: the others are suspects, and a worker has those one at a time.
+// [Store.Pause] and [Store.SetLimits] hold for a type in all processes. [Hooks] and [Logger] tell what happens.
 //
 // # The cache
 //
@@ -57,7 +71,13 @@
 //
 // # Cleanup
 //
-// [Store.Cleanup] deletes old tasks, and [Store.RunJanitor] does so daily, those of 7 days by default.
+// [Store.Cleanup] deletes old tasks, and [Store.RunJanitor] does so daily, those that were done 7 days ago or before by default,
+// or that nobody has read for that long (see [Janitor].ByUse). It spares what isn't done, and a clock that was set forward makes nothing old.
+//
+// # Clocks
+//
+// Times that are kept are the clock's. Leases and backoffs are spans: a process that sees its clock set, which it tells by the monotonic one,
+// moves them along, once for all processes. One that starts after the step can't see it, and relies on those that run.
 //
 // # Durability
 //
@@ -73,7 +93,7 @@
 // # Errors
 //
 // An error names the operation and the task, and wraps its cause for [errors.Is] and [errors.As]:
-// [ErrNotFound], [ErrExists], [ErrTransition], [ErrInvalid], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrClosed],
+// [ErrNotFound], [ErrExists], [ErrInputDiffers], [ErrTransition], [ErrInvalid], [ErrBroken], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrClosed],
 // the context's error, or that of the backend. After an error nothing has changed, with three exceptions:
 // [ErrOutcomeUnknown]; what [Store.Cleanup] and [Store.InvalidateType] had deleted before they failed;
 // and a change that was made but whose fsync failed, which the text says.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/internal/testclock"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -186,4 +187,36 @@ func TestOpenCancelled(t *testing.T) {
 	_, err = tasks.Open(t.Context(), path)
 	require.ErrorIs(t, err, sqlite3.NOTADB)
 	require.ErrorContains(t, err, "text.db")
+}
+
+// TestMigrateLeases: what workers of an older version hold and wait for goes on.
+func TestMigrateLeases(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tasks.db")
+	c := testclock.New()
+	sqlFile(t, path, schemas[1]+fmt.Sprintf(`
+		INSERT INTO tasks(id, type, status, created_at, attempts, lease, lease_until) VALUES('held', 'form', 'processing', 1600000000, 1, 'secret', %d);
+		INSERT INTO task_attempts VALUES('held', 1, 1600000000000, NULL, NULL);
+		INSERT INTO tasks(id, type, status, created_at, attempts, run_at) VALUES('waits', 'form', 'pending', 1600000000, 1, %d);`,
+		c.Now().Add(time.Minute).UnixMilli(), c.Now().Add(time.Hour).UnixMilli()))
+	ctx := t.Context()
+	st, err := tasks.Open(ctx, path, tasks.Clock(c.Now), tasks.Backoff(func(int) time.Duration { return 0 }))
+	require.NoError(t, err)
+	defer st.Close()
+	_, err = st.Claim(ctx, time.Minute)
+	require.ErrorIs(t, err, tasks.ErrNoTask)
+	counts, err := st.Count(ctx)
+	require.NoError(t, err)
+	require.Equal(t, map[tasks.Status]int{tasks.Pending: 1, tasks.Processing: 1}, counts[tasks.Form])
+	held := tasks.Claimed{Info: tasks.Info{ID: "held"}, Lease: "secret"}
+	require.NoError(t, st.Extend(ctx, &held, 2*time.Minute))
+	c.Add(2 * time.Minute)
+	again, err := st.Claim(ctx, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, "held", again.ID)
+	require.Equal(t, 2, again.Attempts)
+	require.Zero(t, again.Uncounted, "nobody knows of another task of its worker")
+	c.Add(58 * time.Minute)
+	waits, err := st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, "waits", waits.ID)
 }
