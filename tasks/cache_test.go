@@ -261,3 +261,34 @@ func keys(t *testing.T, path string) (list []string) {
 	require.NoError(t, rows.Err())
 	return list
 }
+
+// TestCacheLeaseTime: how long others wait for a process that has died can be set.
+func TestCacheLeaseTime(t *testing.T) {
+	st, c, path := open(t, tasks.CacheLease(time.Second))
+	other, err := tasks.Open(t.Context(), path, tasks.Clock(c.Now))
+	require.NoError(t, err)
+	defer other.Close()
+	db := openSQL(t, path)
+	begun, release := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := st.Do(t.Context(), tasks.Form, 1, func(context.Context) (any, error) {
+			close(begun)
+			<-release
+			return "late", nil
+		})
+		done <- err
+	}()
+	<-begun
+	var until int64
+	require.NoError(t, db.QueryRow("SELECT lease_until FROM task_cache").Scan(&until))
+	require.Equal(t, c.Now().Add(time.Second).UnixMilli(), until)
+	c.Add(time.Second)
+	res, err := other.Do(t.Context(), tasks.Form, 1, func(context.Context) (any, error) { return "other", nil })
+	close(release)
+	require.NoError(t, err)
+	require.Equal(t, `"other"`, string(res.Raw))
+	require.NoError(t, <-done)
+	_, err = tasks.Open(t.Context(), path, tasks.CacheLease(time.Millisecond))
+	require.ErrorIs(t, err, tasks.ErrInvalid)
+}

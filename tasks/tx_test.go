@@ -52,3 +52,35 @@ func TestTx(t *testing.T) {
 	require.NoError(t, db.QueryRow("SELECT count(*) FROM invoice").Scan(&n))
 	require.Equal(t, 1, n)
 }
+
+// TestTxCreation: what a task is created with in the application's transaction comes and goes with it.
+func TestTxCreation(t *testing.T) {
+	st, _, path := open(t)
+	ctx := t.Context()
+	db := openSQL(t, path)
+	for _, commit := range []bool{false, true} {
+		tx, err := db.BeginTx(ctx, nil)
+		require.NoError(t, err)
+		in, err := st.InTx(tx)
+		require.NoError(t, err)
+		key := tasks.UniqueKey("k")
+		require.NoError(t, in.Create(ctx, "a", tasks.Form, tasks.Input(1), key, tasks.WithLabels(map[string]string{"l": "v"})))
+		var exists *tasks.ExistsError
+		require.ErrorAs(t, in.Create(ctx, "b", tasks.Form, key), &exists)
+		require.Equal(t, "a", exists.ID)
+		require.ErrorIs(t, in.Create(ctx, "a", tasks.Form), tasks.ErrExists)
+		if !commit {
+			require.NoError(t, tx.Rollback())
+			_, err := st.Input(ctx, "a")
+			require.ErrorIs(t, err, tasks.ErrNotFound)
+			continue
+		}
+		require.NoError(t, tx.Commit())
+		raw, err := st.Input(ctx, "a")
+		require.NoError(t, err)
+		require.Equal(t, "1", string(raw))
+		list, err := st.List(ctx, tasks.Query{Label: [2]string{"l", "v"}})
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+	}
+}
