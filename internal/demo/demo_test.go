@@ -202,7 +202,7 @@ func TestMeter(t *testing.T) {
 		hooked.fsys = fsys
 		_, err := s.do(t.Context(), filepath.Join(dir, s.file), &hooked, counting, m)
 		require.NoError(t, err)
-		line := regexp.MustCompile(`^` + s.name + ` +(\d+) tasks created, (\d+) completed of ` + fmt.Sprint(textFiles) + `, \d+ completed/s\n$`).
+		line := regexp.MustCompile(`(?m)^` + s.name + ` +(\d+) tasks created, (\d+) completed of ` + fmt.Sprint(textFiles) + `, \d+ completed/s$`).
 			FindStringSubmatch(out.String())
 		require.Len(t, line, 3, out.String())
 		created, err := strconv.Atoi(line[1])
