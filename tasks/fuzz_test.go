@@ -188,7 +188,11 @@ func FuzzStore(f *testing.F) {
 
 // TestStoreModel is a part of FuzzStore that always runs.
 func TestStoreModel(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if raceEnabled {
+		seeds = 4
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			p := newPair(t)

@@ -96,7 +96,7 @@ func TestIdleWaiters(t *testing.T) {
 		t.Run(fmt.Sprint("watch=", watch), func(t *testing.T) {
 			n, limit := 10_000, 8<<10
 			if raceEnabled {
-				n, limit = 2000, 12<<10
+				n, limit = 500, 16<<10
 			}
 			m := newMeter()
 			st, _, _ := open(t, m.option())
