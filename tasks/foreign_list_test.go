@@ -107,11 +107,11 @@ func TestForeignManyRows(t *testing.T) {
 		rows = 700
 	}
 	for _, row := range []string{"NULL, 1", "CAST(i AS BLOB), 2.5", "'t' || i, 'text'", "'b' || i, x'00'", "'f' || i, 3.75"} {
-		_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<`+strconv.Itoa(rows)+`)
+		_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<` + strconv.Itoa(rows) + `)
 			INSERT INTO tasks(id, created_at, type, status) SELECT ` + row + `, 'form', 'completed' FROM n`)
 		require.NoError(t, err, row)
 	}
-	_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<`+strconv.Itoa(rows)+`)
+	_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<` + strconv.Itoa(rows) + `)
 		INSERT INTO task_cache(type, key, result, created_at, used_at) SELECT 'form', CAST(i AS BLOB), '1', 1, 1 FROM n`)
 	require.NoError(t, err)
 	require.NoError(t, st.InvalidateType(ctx, tasks.Form))
