@@ -16,7 +16,7 @@ import (
 
 func TestSQLTransactions(t *testing.T) {
 	eachLevel(t, func(t *testing.T, path, level string) {
-		db := openSQL(t, dsn(path, level))
+		db := openSQL(t, dsn(path, level)+"&_txlock=deferred") // two transactions begin at once
 		_, err := db.Exec("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
 		require.NoError(t, err)
 		start := commits(t, path)
@@ -114,7 +114,7 @@ func TestSQLSavepoints(t *testing.T) {
 
 func TestSQLConcurrent(t *testing.T) {
 	eachLevel(t, func(t *testing.T, path, level string) {
-		db := openSQL(t, dsn(path, level))
+		db := openSQL(t, dsn(path, level)+"&_txlock=deferred") // two transactions begin at once
 		_, err := db.Exec("CREATE TABLE t(worker, round, payload BLOB, PRIMARY KEY(worker, round))")
 		require.NoError(t, err)
 		// Shared by the goroutines, as applications do: database/sql prepares it on each connection.
