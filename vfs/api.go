@@ -73,7 +73,8 @@
 // It works on Linux and macOS, with go-sqlite3's default locks, on the operating system's files or a base VFS's over them.
 // Elsewhere, where the database has checksums ([SQLite's VFS] for those computes them in checkpoints), and where an encrypting base writes
 // larger blocks than the database's pages, commits checkpoint as SQLite does, and the log says why.
-// [github.com/ncruces/go-sqlite3.Conn.WALCheckpoint] may return BUSY while a checkpoint runs, as it may with two connections.
+// [github.com/ncruces/go-sqlite3.Conn.WALCheckpoint] may return BUSY while a checkpoint runs, as it may with two connections:
+// [WALCheckpoint] of this package doesn't.
 // A connection with a hook of its own ([github.com/ncruces/go-sqlite3.Conn.WALHook]), or with SQLite's
 // ([github.com/ncruces/go-sqlite3.Conn.WALAutoCheckpoint]), or whose main database is on another VFS,
 // checkpoints as SQLite does. An authorizer or a trace function sees no statement that the application doesn't run.

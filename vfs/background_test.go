@@ -186,6 +186,38 @@ func TestCheckpointAfterBulkLoad(t *testing.T) {
 	require.NotZero(t, stats(t, path).Checkpoints)
 }
 
+// TestWALCheckpoint: it isn't in the way of the library's own checkpoints, nor they in its way.
+func TestWALCheckpoint(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, "async", wal, normal, impatient)
+	exec(t, c, "CREATE TABLE t(x)")
+	var busy int
+	for i := range 80 {
+		for range 1500 { // so that a checkpoint is running, or has just been asked for
+			exec(t, c, "INSERT INTO t VALUES(randomblob(5000))")
+			if stats(t, path).Checkpoints > uint64(i) {
+				break
+			}
+		}
+		frames, done, err := vfs.WALCheckpoint(c, "", sqlite3.CHECKPOINT_TRUNCATE)
+		if errors.Is(err, sqlite3.BUSY) {
+			busy++
+			continue
+		}
+		require.NoError(t, err)
+		require.Zero(t, frames)
+		require.Zero(t, done)
+	}
+	require.Zero(t, busy)
+	require.NotZero(t, stats(t, path).Checkpoints)
+
+	other := open(t, filepath.Join(t.TempDir(), "other.db"), "os", wal)
+	_, _, err := vfs.WALCheckpoint(other, "main", sqlite3.CHECKPOINT_PASSIVE)
+	require.NoError(t, err)
+	_, _, err = vfs.WALCheckpoint(c, "none", sqlite3.CHECKPOINT_PASSIVE)
+	require.Error(t, err)
+}
+
 // TestWALIsKept where the application says so.
 func TestWALIsKept(t *testing.T) {
 	for _, tt := range []struct {
