@@ -179,7 +179,7 @@ func TestService(t *testing.T) {
 			if last := i == len(attempts)-1; last && info.Status == tasks.Completed {
 				require.Empty(t, a.Error)
 			} else {
-				require.NotEmpty(t, a.Error)
+				require.NotEmpty(t, a.Error, "attempt %d of %+v: %+v", a.Number, info, attempts)
 			}
 		}
 		require.Equal(t, info.Uncounted, uncounted, want.ID)

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
@@ -97,6 +98,79 @@ func TestStartedOverMeanwhile(t *testing.T) {
 			require.Greater(t, frames, uint32(40))
 		})
 	}
+}
+
+// otherProcess is a base VFS whose files this package doesn't know from those of other bases, as if it were in a process of its own.
+type otherProcess struct{ *recorder }
+
+func (p otherProcess) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	file, flags, err := p.recorder.OpenFilename(name, flags)
+	if err != nil {
+		return nil, flags, err
+	}
+	return otherProcessFile{file.(*recordedFile), p.recorder}, flags, nil
+}
+
+type otherProcessFile struct {
+	*recordedFile
+	process *recorder
+}
+
+func (f otherProcessFile) Identity() any {
+	return struct {
+		process *recorder
+		kind    string
+	}{f.process, f.kind}
+}
+
+// TestOlderCopy: the checkpointer of a process that has looked at the WAL before another one did doesn't put back older pages
+// over those that the other has brought over, and is about to publish.
+func TestOlderCopy(t *testing.T) {
+	late, early := newPauses("sync", "db"), newPauses("sync", "wal")
+	defer late.release()
+	defer early.release()
+	require.NoError(t, vfs.Register("test-late", otherProcess{late.recorder}))
+	require.NoError(t, vfs.Register("test-early", otherProcess{early.recorder}))
+	path := filepath.Join(t.TempDir(), "test.db")
+	a, b := open(t, path, "test-late", wal, off, often), open(t, path, "test-early", off, often)
+	exec(t, a, "CREATE TABLE t(n, k); INSERT INTO t VALUES(0, 0)")
+	exec(t, a, "PRAGMA wal_checkpoint(TRUNCATE)")
+	// Commits of one frame each, until the checkpointer is where it is to be held.
+	until := func(started <-chan struct{}, c *sqlite3.Conn, sql string) {
+		for range 25 {
+			exec(t, c, sql)
+			select {
+			case <-started:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		require.Fail(t, "there was no checkpoint")
+	}
+	before := early.before
+	early.before = func(o op) error {
+		if o.kind == "write" && o.file == "wal" && o.off > 9*4096 {
+			early.hold.Store(true) // the sync of the WAL's header comes before that
+		}
+		return before(o)
+	}
+	until(early.started, b, "UPDATE t SET n=1, k=k+1") // its checkpointer has seen this commit
+	late.hold.Store(true)
+	until(late.started, a, "UPDATE t SET n=2, k=k+1") // and that of this one has brought it over
+	early.release()
+	eventually(t, func() bool { return vfs.CheckpointerRests(b) })
+	late.release()
+	eventually(t, func() bool { return vfs.CheckpointerRests(a) })
+	frames, done := published(t, path)
+	require.NotZero(t, frames)
+	require.NotZero(t, done)
+
+	other := open(t, path, "os")
+	require.Equal(t, "2", query(t, other, "SELECT n FROM t"))
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	require.Equal(t, "2", query(t, other, "SELECT n FROM t"))
+	require.Equal(t, "ok", query(t, other, "PRAGMA integrity_check"))
 }
 
 // TestSnapshotOfReader: what a reader sees stays as it is, whatever is checkpointed meanwhile.

@@ -17,3 +17,14 @@ func ConnFields(c *sqlite3.Conn) bool {
 	return connField(c, "handle", reflect.Uint32).IsValid() && connField(c, "authorizer", reflect.Func).IsValid() &&
 		connField(c, "trace", reflect.Func).IsValid() && connField(c, "busy", reflect.Func).IsValid() && connField(c, "wal", reflect.Func).IsValid()
 }
+
+// CheckpointerRests reports whether no checkpoint of the process is under way.
+func CheckpointerRests(c *sqlite3.Conn) bool {
+	f, ok := fileOf(c, "main")
+	if !ok {
+		return false
+	}
+	f.db.checkpointer.mu.Lock()
+	defer f.db.checkpointer.mu.Unlock()
+	return f.db.checkpointer.running == nil
+}
