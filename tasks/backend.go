@@ -144,6 +144,8 @@ type ClaimBackend interface {
 	SetStep(ctx context.Context, id, lease, step string, result json.RawMessage, durable bool) error
 	// SetLimits sets what holds for a type from now on, in all processes.
 	SetLimits(ctx context.Context, t Type, l TypeLimits) error
+	// Pause sets whether a type is paused, and leaves its other limits as they are, whoever sets them at the same time.
+	Pause(ctx context.Context, t Type, paused bool) error
 	// Limits returns what was set for each type.
 	Limits(ctx context.Context) (map[Type]TypeLimits, error)
 }

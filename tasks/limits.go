@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -46,18 +47,18 @@ func (s *Store) Limits(ctx context.Context) (map[Type]TypeLimits, error) {
 	return m, nil
 }
 
-// Pause keeps workers of all processes from claiming tasks of a type, until [Store.Resume].
+// Pause keeps workers of all processes from claiming tasks of a type, until [Store.Resume]. The type's other limits stay.
 func (s *Store) Pause(ctx context.Context, t Type) error { return s.pause(ctx, t, true) }
 
 // Resume ends [Store.Pause]. Workers notice it within 250ms.
 func (s *Store) Resume(ctx context.Context, t Type) error { return s.pause(ctx, t, false) }
 
 func (s *Store) pause(ctx context.Context, t Type, paused bool) error {
-	m, err := s.Limits(ctx)
-	if err != nil {
+	if err := cmp.Or(s.checkType(t), s.checkClock()); err != nil {
 		return err
 	}
-	l := m[t]
-	l.Paused = paused
-	return s.SetLimits(ctx, t, l)
+	if err := s.backend.Pause(ctx, t, paused); err != nil {
+		return fmt.Errorf("pause %s: %w", t, err)
+	}
+	return nil
 }

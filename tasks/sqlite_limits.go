@@ -78,6 +78,19 @@ func (b *sqliteBackend) SetLimits(ctx context.Context, t Type, l TypeLimits) err
 	return err
 }
 
+// Pause is one statement.
+func (b *sqliteBackend) Pause(ctx context.Context, t Type, paused bool) error {
+	err := b.job(ctx, true, func(c *sqlite3.Conn) error {
+		_, err := execute(c, `INSERT INTO task_types(type, paused, tokens, filled_at) VALUES(?1, ?2, 1, ?3)
+			ON CONFLICT(type) DO UPDATE SET paused=?2`, []any{string(t), boolInt(paused), b.now().UnixMilli()})
+		return err
+	})
+	if err == nil {
+		b.notifier.changed("")
+	}
+	return err
+}
+
 // Limits reads all types.
 func (b *sqliteBackend) Limits(ctx context.Context) (map[Type]TypeLimits, error) {
 	m := map[Type]TypeLimits{}

@@ -185,6 +185,39 @@ func pause(e *env) {
 	e.Equal("02", e.claims(e.st))
 }
 
+// pauseBesideLimits: of a pause and new limits that come at the same time, neither is lost.
+func pauseBesideLimits(e *env) {
+	limits := func() tasks.TypeLimits {
+		m, err := e.st.Limits(e.ctx)
+		e.NoError(err)
+		return m[tasks.Form]
+	}
+	for i := 1; i <= 20; i++ {
+		done := make(chan error, 1)
+		go func() {
+			done <- e.other.SetLimits(e.ctx, tasks.Form, tasks.TypeLimits{Running: i, Paused: i%2 == 0, PerSecond: 1000})
+		}()
+		var err error
+		if i%2 == 0 {
+			err = e.st.Pause(e.ctx, tasks.Form)
+		} else {
+			err = e.st.Resume(e.ctx, tasks.Form)
+		}
+		e.NoError(err)
+		e.NoError(<-done)
+		e.Equal(tasks.TypeLimits{Running: i, Paused: i%2 == 0, PerSecond: 1000}, limits())
+	}
+	e.NoError(e.st.Resume(e.ctx, tasks.Form))
+	e.NoError(e.st.Pause(e.ctx, tasks.Form))
+	e.Equal(tasks.TypeLimits{Running: 20, Paused: true, PerSecond: 1000}, limits())
+	e.NoError(e.st.Pause(e.ctx, tasks.Document))
+	e.create("a", tasks.Document, tasks.Pending)
+	e.Equal("", e.claims(e.other))
+	e.NoError(e.other.Resume(e.ctx, tasks.Document))
+	e.Equal("a", e.claims(e.st))
+	e.ErrorIs(e.st.Pause(e.ctx, "none"), tasks.ErrInvalid)
+}
+
 func limitRunning(e *env) {
 	for i := range 5 {
 		e.create(fmt.Sprint(i), tasks.Form, tasks.Pending)

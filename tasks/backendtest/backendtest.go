@@ -51,6 +51,8 @@ type Store interface {
 	RetryMany(ctx context.Context, f tasks.Filter, opts ...tasks.CallOption) (int, error)
 	SetLimits(ctx context.Context, t tasks.Type, l tasks.TypeLimits) error
 	Limits(ctx context.Context) (map[tasks.Type]tasks.TypeLimits, error)
+	Pause(ctx context.Context, t tasks.Type) error
+	Resume(ctx context.Context, t tasks.Type) error
 	Report(ctx context.Context, id string, a tasks.Advance, opts ...tasks.CallOption) error
 	GiveBack(ctx context.Context, c tasks.Claimed, reason error, opts ...tasks.CallOption) error
 	RunJanitor(ctx context.Context, j tasks.Janitor) error
@@ -145,6 +147,7 @@ var cases = []testCase{
 	{name: "Times", test: times},
 	{name: "Report", two: true, test: report},
 	{name: "Pause", two: true, test: pause},
+	{name: "PauseBesideLimits", two: true, test: pauseBesideLimits},
 	{name: "LimitRunning", two: true, test: limitRunning},
 	{name: "LimitPerSecond", two: true, test: limitPerSecond},
 	{name: "Steps", test: steps, opts: []tasks.Option{tasks.Backoff(func(int) time.Duration { return 0 })}},

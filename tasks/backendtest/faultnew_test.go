@@ -40,6 +40,14 @@ func (s forgetful) SetLimits(c ctx, t tasks.Type, l tasks.TypeLimits) error {
 	return s.Store.SetLimits(c, t, l)
 }
 
+// Pause sets all limits to what they were before others had set them.
+func (s careless) Pause(c ctx, t tasks.Type) error {
+	if s.what == "pause" {
+		return s.Store.SetLimits(c, t, tasks.TypeLimits{Paused: true})
+	}
+	return s.Store.Pause(c, t)
+}
+
 func (s forgetful) List(c ctx, q tasks.Query) ([]tasks.Info, error) {
 	if s.list != nil {
 		q = s.list(q)
@@ -165,6 +173,7 @@ func init() {
 	faults = append(faults, []fault{
 		{name: "options of create dropped", tests: "Input FromCache Owner Labels Priority RunAt TaskAttempts", wrap: forget(forgetful{drop: nothing})},
 		{name: "input in a normal form", tests: "Input", wrap: lost("input")},
+		{name: "pause on old limits", tests: "PauseBesideLimits", wrap: lost("pause")},
 		{name: "get whatever is there", tests: "CreateOrGet", wrap: lost("get")},
 		{name: "cleanup of all owners", tests: "Owner", wrap: lost("owner")},
 		{name: "owner ignored", tests: "Owner", wrap: forget(forgetful{list: func(q tasks.Query) tasks.Query { q.Owner = ""; return q }})},

@@ -40,17 +40,30 @@ func (b *backend) SetLimits(ctx context.Context, t tasks.Type, to tasks.TypeLimi
 		return err
 	}
 	defer b.mu.Unlock()
-	l := b.limits[t]
-	if l == nil {
-		l = &limit{}
-		b.limits[t] = l
-	}
+	l := b.limit(t)
 	if l.PerSecond != to.PerSecond {
 		l.tokens, l.filled = max(1, to.PerSecond), b.now()
 	}
 	l.TypeLimits = to
 	b.changed("")
 	return nil
+}
+
+func (b *backend) Pause(ctx context.Context, t tasks.Type, paused bool) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	b.limit(t).Paused = paused
+	b.changed("")
+	return nil
+}
+
+func (b *backend) limit(t tasks.Type) *limit {
+	if b.limits[t] == nil {
+		b.limits[t] = &limit{}
+	}
+	return b.limits[t]
 }
 
 func (b *backend) Limits(ctx context.Context) (map[tasks.Type]tasks.TypeLimits, error) {
