@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,11 +19,13 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 	over   error     // why ctx is done, or nil
 	until  time.Time // when the lease ends, by the monotonic clock
+	// reported is whether the handler has ended the attempt itself, in a transaction that may have been committed.
+	reported atomic.Bool
 }
 
 func newAttempt(r *runner, work context.Context, c Claimed) *attempt {
 	a := &attempt{runner: r, task: c, work: work, until: c.began.Add(r.lease)}
-	ctx := context.WithValue(context.WithoutCancel(work), handlerKey{}, handlerTask{r.store, c.ID, c.Lease, c.Input})
+	ctx := context.WithValue(context.WithoutCancel(work), handlerKey{}, handlerTask{r.store, c.ID, c.Lease, c.Input, c, &a.reported})
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	return a
 }
@@ -45,7 +48,11 @@ func (a *attempt) run() {
 	ending := a.work.Done()
 	// end cancels the handler's context, for one reason.
 	end := func(err error) {
-		if a.over == nil {
+		if errors.Is(err, ErrLeaseLost) && a.reported.Load() {
+			a.over = errReported // it may tidy up
+			return
+		}
+		if hang == nil {
 			t := time.NewTimer(a.hang)
 			hang, ending, timeout = t.C, nil, nil
 			a.cancel(err)
@@ -89,7 +96,12 @@ func (a *attempt) run() {
 }
 
 // lost reports whether the task isn't the worker's any more.
-func (a *attempt) lost() bool { return errors.Is(a.over, ErrLeaseLost) || errors.Is(a.over, ErrClosed) }
+func (a *attempt) lost() bool {
+	return errors.Is(a.over, ErrLeaseLost) || errors.Is(a.over, ErrClosed) || errors.Is(a.over, errReported)
+}
+
+// errReported is how an attempt ends that its handler has ended by [Tx.Complete] or its like.
+var errReported = errors.New("the handler has reported")
 
 // extend extends the lease and returns when to do so again.
 func (a *attempt) extend(end func(error)) time.Duration {
@@ -132,6 +144,9 @@ func (a *attempt) abandon(done <-chan handled) {
 // report stores what came of the task.
 func (a *attempt) report(h handled) {
 	ctx := context.WithoutCancel(a.ctx)
+	if a.reported.Load() && errors.Is(a.held(), ErrLeaseLost) {
+		return // by the handler's transaction, which was committed
+	}
 	if a.lost() {
 		if errors.Is(a.over, ErrLeaseLost) {
 			a.store.hooks.leaseLost(ctx, LeaseLostInfo{a.task.Info, a.over})

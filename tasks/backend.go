@@ -178,6 +178,11 @@ type TxBackend interface {
 	// WriteTx makes changes as Write does. They are made if the transaction is committed,
 	// and as durable as that is.
 	WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error
+	// FinishTx, ExtendTx, ProgressTx and ReportTx are what Finish, Extend, Progress and Report are, in a transaction of the application.
+	FinishTx(ctx context.Context, tx *sql.Tx, o Outcome) error
+	ExtendTx(ctx context.Context, tx *sql.Tx, id, lease string, by time.Duration) (time.Time, error)
+	ProgressTx(ctx context.Context, tx *sql.Tx, id, lease string, result json.RawMessage) error
+	ReportTx(ctx context.Context, tx *sql.Tx, id, lease string, p Advance) error
 }
 
 // CacheKey is what a result of the cache is stored under.

@@ -1,9 +1,6 @@
 package tasks
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // statements make one change each. The check whether it is allowed is part of it,
 // so that of two that come at the same time one wins. What a trigger does besides: see queueSchema.
@@ -93,23 +90,20 @@ func (c Change) args(now time.Time) []any {
 	return args
 }
 
-// refused says why a statement has changed nothing. It asks for the status of the task,
-// and for the task that has the unique key of the one that would have been created.
-func (c Change) refused(status func() (Status, error), holder func(owner, key string) (string, error)) error {
-	now, err := status()
-	if c.Op != OpCreate {
-		if err != nil {
-			return err
-		}
-		return &TransitionError{ID: c.ID, From: now, To: c.Status}
-	}
-	if !errors.Is(err, ErrNotFound) || c.New == nil || c.New.UniqueKey == "" {
-		if err == nil || errors.Is(err, ErrNotFound) {
-			err = ErrExists
-		}
+// refused says why a statement has changed nothing.
+func (c Change) refused(on statementer) error {
+	now, found, err := on.text(statusOf, []any{c.ID})
+	switch {
+	case err != nil:
 		return err
+	case c.Op != OpCreate && !found:
+		return ErrNotFound
+	case c.Op != OpCreate:
+		return &TransitionError{ID: c.ID, From: Status(now), To: c.Status}
+	case found || c.New == nil || c.New.UniqueKey == "":
+		return ErrExists
 	}
-	id, err := holder(c.New.Owner, c.New.UniqueKey)
+	id, _, err := on.text(keyOwner, []any{c.New.Owner, c.New.UniqueKey})
 	if err != nil {
 		return err
 	}

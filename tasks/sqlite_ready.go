@@ -190,7 +190,7 @@ func takeBackOne(c *sqlite3.Conn, now time.Time, q ClaimQuery, e expired) error 
 	}
 	counts := e.suspect || e.worker == "" || !e.shared && !others
 	// Before the trigger finds it open.
-	if err := endAttempt(c, e.id, now, leaseExpired, !counts); err != nil {
+	if err := endAttempt(onConn{c}, e.id, now, leaseExpired, !counts); err != nil {
 		return err
 	}
 	var counted, most int

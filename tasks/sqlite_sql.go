@@ -35,6 +35,27 @@ func bind(s *sqlite3.Stmt, args []any) {
 	}
 }
 
+// statementer runs statements: on a connection of the store's, or in a transaction of the application.
+type statementer interface {
+	// exec runs a statement and returns how many rows it changed.
+	exec(sql string, args []any) (int, error)
+	// text returns the text that a query finds, if it finds a row.
+	text(sql string, args []any) (text string, found bool, err error)
+}
+
+// onConn runs them on a connection.
+type onConn struct{ *sqlite3.Conn }
+
+func (c onConn) exec(sql string, args []any) (int, error) { return execute(c.Conn, sql, args) }
+
+func (c onConn) text(sql string, args []any) (text string, found bool, err error) {
+	err = each(c.Conn, sql, args, func(s *sqlite3.Stmt) error {
+		text, found = s.ColumnText(0), true
+		return nil
+	})
+	return text, found, err
+}
+
 // execute runs a statement and returns how many rows it changed.
 func execute(c *sqlite3.Conn, sql string, args []any) (int, error) {
 	s, _, err := c.Prepare(sql)

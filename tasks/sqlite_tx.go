@@ -3,52 +3,108 @@ package tasks
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // WriteTx makes changes with the same statements as the writer.
 func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error {
-	errs := make([]error, len(changes))
-	if b.pool.isClosed() {
-		return slices.Repeat([]error{ErrClosed}, len(changes))
+	on, err := b.on(ctx, tx)
+	if err != nil {
+		return slices.Repeat([]error{err}, len(changes))
 	}
+	errs := make([]error, len(changes))
 	for i, c := range changes {
-		errs[i] = b.changeTx(ctx, tx, c)
+		errs[i] = c.make(on, b.now())
 	}
 	return errs
 }
 
-func (b *sqliteBackend) changeTx(ctx context.Context, tx *sql.Tx, c Change) error {
-	now := b.now()
-	res, err := tx.ExecContext(ctx, statements[c.Op], c.args(now)...)
+// FinishTx is Finish on the application's connection.
+func (b *sqliteBackend) FinishTx(ctx context.Context, tx *sql.Tx, o Outcome) error {
+	on, err := b.on(ctx, tx)
 	if err != nil {
 		return err
+	}
+	return finish(on, b.now(), o)
+}
+
+// ExtendTx doesn't look whether the clock was set: that would wait for the lock that the transaction has.
+func (b *sqliteBackend) ExtendTx(ctx context.Context, tx *sql.Tx, id, lease string, by time.Duration) (time.Time, error) {
+	on, err := b.on(ctx, tx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return extend(on, b.now(), id, lease, by)
+}
+
+// ProgressTx is Progress on the application's connection.
+func (b *sqliteBackend) ProgressTx(ctx context.Context, tx *sql.Tx, id, lease string, result json.RawMessage) error {
+	on, err := b.on(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return progress(on, b.now(), id, lease, result)
+}
+
+// ReportTx is Report on the application's connection.
+func (b *sqliteBackend) ReportTx(ctx context.Context, tx *sql.Tx, id, lease string, p Advance) error {
+	on, err := b.on(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return report(on, b.now(), id, lease, p)
+}
+
+func (b *sqliteBackend) on(ctx context.Context, tx *sql.Tx) (onTx, error) {
+	if b.pool.isClosed() {
+		return onTx{}, ErrClosed
+	}
+	return onTx{ctx, tx}, nil
+}
+
+// onTx runs statements in a transaction of the application, by whatever driver that uses.
+type onTx struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+func (t onTx) exec(sql string, args []any) (int, error) {
+	res, err := t.tx.ExecContext(t.ctx, sql, args...)
+	if err != nil {
+		return 0, err
 	}
 	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+func (t onTx) text(query string, args []any) (s string, found bool, err error) {
+	err = t.tx.QueryRowContext(t.ctx, query, args...).Scan(&s)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read: %w", err)
+	}
+	return s, true, nil
+}
+
+// make makes the change.
+func (c Change) make(on statementer, now time.Time) error {
+	n, err := on.exec(statements[c.Op], c.args(now))
 	if err != nil {
 		return err
 	}
-	if n > 0 {
-		for _, m := range c.more(now) {
-			if _, err := tx.ExecContext(ctx, m.sql, m.args...); err != nil {
-				return err
-			}
-		}
-		return nil
+	if n == 0 {
+		return c.refused(on)
 	}
-	return c.refused(func() (status Status, err error) {
-		err = tx.QueryRowContext(ctx, statusOf, c.ID).Scan(&status)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = ErrNotFound
+	for _, m := range c.more(now) {
+		if _, err := on.exec(m.sql, m.args); err != nil {
+			return err
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			err = fmt.Errorf("read status: %w", err)
-		}
-		return status, err
-	}, func(owner, key string) (id string, err error) {
-		err = tx.QueryRowContext(ctx, keyOwner, owner, key).Scan(&id)
-		return id, err
-	})
+	}
+	return nil
 }

@@ -228,13 +228,7 @@ func (w *writer) change(c Change, now time.Time) (err error) {
 	if w.conn.Changes() > 0 {
 		return nil
 	}
-	return c.refused(func() (Status, error) { return w.status(c.ID) }, func(owner, key string) (id string, err error) {
-		err = each(w.conn, keyOwner, []any{owner, key}, func(s *sqlite3.Stmt) error {
-			id = s.ColumnText(0)
-			return nil
-		})
-		return id, err
-	})
+	return c.refused(w)
 }
 
 // changeMore makes a change that takes more than one statement.
@@ -250,16 +244,20 @@ func (w *writer) changeMore(c Change, now time.Time, list []more) error {
 	return nil
 }
 
-func (w *writer) status(id string) (Status, error) {
+// exec runs a statement.
+func (w *writer) exec(sql string, args []any) (int, error) { return execute(w.conn, sql, args) }
+
+// text has the statement ready that is asked for most.
+func (w *writer) text(sql string, args []any) (string, bool, error) {
+	if sql != statusOf {
+		return onConn{w.conn}.text(sql, args)
+	}
 	defer w.get.Reset()
-	w.get.BindText(1, id)
+	bind(w.get, args)
 	if w.get.Step() {
-		return Status(w.get.ColumnText(0)), nil
+		return w.get.ColumnText(0), true, nil
 	}
-	if err := w.get.Err(); err != nil {
-		return "", err
-	}
-	return "", ErrNotFound
+	return "", false, w.get.Err()
 }
 
 // syncs answers those whose changes have to be durable. While a sync runs, others come to share the next.

@@ -60,23 +60,29 @@ func Step[T any](ctx context.Context, name string, f func(ctx context.Context) (
 // Report says how far a task is that is [Processing]: [Info].Advance shows it, beside the partial result of [Store.Progress].
 // What it returns, and what it does under a handler's context, is the same as there. The note is cut off after [MaxNote] bytes.
 func (s *Store) Report(ctx context.Context, id string, a Advance, opts ...CallOption) error {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	for _, f := range []float64{a.Done, a.Total} {
-		if f-f != 0 { // infinite, or not a number: JSON has no form for it
-			return taskError("report on", id, &InputError{"Advance", fmt.Sprint(f), "a finite number"})
-		}
-	}
-	if err := s.checkClock(); err != nil {
+	a, err := s.advance(id, a)
+	if err != nil {
 		return err
 	}
 	k := call{relaxed: true}
 	for _, o := range opts {
 		o(&k)
 	}
-	a.Note = oneLine(a.Note)
 	return taskError("report on", id, s.backend.Report(ctx, id, s.leaseOf(ctx, id), a, !k.relaxed))
+}
+
+// advance checks an Advance.
+func (s *Store) advance(id string, a Advance) (Advance, error) {
+	if err := checkID(id); err != nil {
+		return a, err
+	}
+	for _, f := range []float64{a.Done, a.Total} {
+		if f-f != 0 { // infinite, or not a number: JSON has no form for it
+			return a, taskError("report on", id, &InputError{"Advance", fmt.Sprint(f), "a finite number"})
+		}
+	}
+	a.Note = oneLine(a.Note)
+	return a, s.checkClock()
 }
 
 // Report is [Store.Report] for the handler's task, whose context it is.

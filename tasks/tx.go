@@ -1,9 +1,11 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 )
 
 // ErrNoTx is returned by [Store.InTx] if the store's backend can't make changes in a transaction of the application.
@@ -52,6 +54,74 @@ func (t *Tx) Retry(ctx context.Context, id string, opts ...CallOption) error {
 // Delete is like [Store.Delete].
 func (t *Tx) Delete(ctx context.Context, id string) error {
 	return t.write(ctx, "delete", Change{Op: OpDelete, ID: id}, checkID(id))
+}
+
+// Complete is like [Store.Complete]. A worker's result and what the application makes of it are so stored together, or neither is.
+// A handler of [Store.Run] gets what was claimed from [HandlerTask]; what it returns is void once the transaction is committed.
+// [Hooks] aren't told: the transaction may be rolled back.
+func (t *Tx) Complete(ctx context.Context, c Claimed, result any) error {
+	raw, err := t.store.encode(result)
+	if err != nil {
+		return taskError("complete", c.ID, err)
+	}
+	return t.finish(ctx, "complete", Outcome{ID: c.ID, Lease: c.Lease, Status: Completed, Result: raw})
+}
+
+// Fail is like [Store.Fail], as Complete is like that.
+func (t *Tx) Fail(ctx context.Context, c Claimed, cause error) error {
+	if cause == nil {
+		return &InputError{"cause", "nil", "an error"}
+	}
+	return t.finish(ctx, "fail", t.store.outcomeOf(c, cause))
+}
+
+// GiveBack is like [Store.GiveBack], as Complete is like that.
+func (t *Tx) GiveBack(ctx context.Context, c Claimed, reason error) error {
+	if reason == nil {
+		return &InputError{"reason", "nil", "an error"}
+	}
+	return t.finish(ctx, "give back", givenBack(c, reason))
+}
+
+func (t *Tx) finish(ctx context.Context, op string, o Outcome) error {
+	if err := cmp.Or(checkID(o.ID), t.store.checkClock()); err != nil {
+		return err
+	}
+	err := t.backend.FinishTx(ctx, t.tx, o)
+	if h, ok := ctx.Value(handlerKey{}).(handlerTask); ok && err == nil && h.lease == o.Lease {
+		h.reported.Store(true)
+	}
+	return taskError(op, o.ID, err)
+}
+
+// Extend is like [Store.Extend]. The lease is extended if the transaction is committed.
+func (t *Tx) Extend(ctx context.Context, c *Claimed, lease time.Duration) error {
+	if err := cmp.Or(checkID(c.ID), checkLease(lease), t.store.checkClock()); err != nil {
+		return err
+	}
+	until, err := t.backend.ExtendTx(ctx, t.tx, c.ID, c.Lease, lease)
+	if err == nil {
+		c.LeaseUntil = until
+	}
+	return taskError("extend lease of", c.ID, err)
+}
+
+// Progress is like [Store.Progress].
+func (t *Tx) Progress(ctx context.Context, id string, result any) error {
+	raw, err := t.store.partial(id, result)
+	if err != nil {
+		return err
+	}
+	return taskError("report progress of", id, t.backend.ProgressTx(ctx, t.tx, id, t.store.leaseOf(ctx, id), raw))
+}
+
+// Report is like [Store.Report], as Progress is like that.
+func (t *Tx) Report(ctx context.Context, id string, a Advance) error {
+	a, err := t.store.advance(id, a)
+	if err != nil {
+		return err
+	}
+	return taskError("report on", id, t.backend.ReportTx(ctx, t.tx, id, t.store.leaseOf(ctx, id), a))
 }
 
 func (t *Tx) write(ctx context.Context, op string, c Change, err error) error {

@@ -156,8 +156,11 @@ func (s *Store) GiveBack(ctx context.Context, c Claimed, reason error, opts ...C
 	if reason == nil {
 		return &InputError{"reason", "nil", "an error"}
 	}
-	o := Outcome{ID: c.ID, Lease: c.Lease, Status: Pending, Error: errorText(reason), Uncounted: true}
-	return s.finish(ctx, "give back", c, o, reason, opts)
+	return s.finish(ctx, "give back", c, givenBack(c, reason), reason, opts)
+}
+
+func givenBack(c Claimed, reason error) Outcome {
+	return Outcome{ID: c.ID, Lease: c.Lease, Status: Pending, Error: errorText(reason), Uncounted: true}
 }
 
 func (s *Store) finish(ctx context.Context, op string, c Claimed, o Outcome, cause error, opts []CallOption) error {
