@@ -75,13 +75,14 @@ func fileURI(path, vfs string) string {
 }
 
 // connect opens a connection with a cache of that many KiB.
-func (b *sqliteBackend) connect(ctx context.Context, cache int) (*sqlite3.Conn, error) {
-	c, err := sqlite3.OpenContext(ctx, b.uri)
+func (b *sqliteBackend) connect(ctx context.Context, cache int) (*conn, error) {
+	opened, err := sqlite3.OpenContext(ctx, b.uri)
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	c := &conn{Conn: opened}
 	if b.onConnect != nil {
-		b.onConnect(c)
+		b.onConnect(opened)
 	}
 	if err := b.files.check(c); err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -10,13 +10,13 @@ import (
 )
 
 // cacheEntry reads an entry as it is at a time.
-func cacheEntry(c *sqlite3.Conn, k CacheKey, now int64) (e CacheEntry, err error) {
-	s, _, err := c.Prepare(`SELECT result, coalesce(expires_at>?3, true), coalesce(lease_until>?3, false)
-		FROM task_cache WHERE type=?1 AND key=?2`)
+func cacheEntry(c *conn, k CacheKey, now int64) (e CacheEntry, err error) {
+	const sql = "SELECT result, coalesce(expires_at>?3, true), coalesce(lease_until>?3, false) FROM task_cache WHERE type=?1 AND key=?2"
+	s, err := c.statement(sql)
 	if err != nil {
 		return e, err
 	}
-	defer s.Close()
+	defer c.done(sql, s)
 	bind(s, []any{string(k.Type), k.Key, now})
 	if !s.Step() {
 		return e, s.Err()
@@ -54,7 +54,7 @@ func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string
 			bytes += len(text)
 		}
 	}
-	if err := b.largeJob(ctx, durable, bytes, func(c *sqlite3.Conn) (err error) {
+	if err := b.largeJob(ctx, durable, bytes, func(c *conn) (err error) {
 		n, err = execute(c, sql, args)
 		return err
 	}); err != nil {
@@ -66,7 +66,7 @@ func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string
 // CacheClaim takes the lease, and deletes a result that has expired.
 func (b *sqliteBackend) CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error) {
 	var found CacheEntry
-	if err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
+	if err := b.job(ctx, false, func(c *conn) (err error) {
 		now := b.now()
 		if found, err = cacheEntry(c, k, now.UnixMilli()); err != nil || found.State != CacheMissing {
 			return err
@@ -145,7 +145,7 @@ func (b *sqliteBackend) CacheDelete(ctx context.Context, k CacheKey, durable boo
 
 // CacheUsed adds hits. A result that is gone stays so.
 func (b *sqliteBackend) CacheUsed(ctx context.Context, uses []CacheUse) error {
-	return b.job(ctx, false, func(c *sqlite3.Conn) error {
+	return b.job(ctx, false, func(c *conn) error {
 		for _, u := range uses {
 			_, err := execute(c, "UPDATE task_cache SET uses=uses+?3, used_at=max(used_at, ?4) WHERE type=?1 AND key=?2",
 				[]any{string(u.Type), u.Key, u.Uses, u.At.UnixMilli()})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ncruces/go-sqlite3"
 )
@@ -21,7 +22,7 @@ func (e *TableError) Error() string {
 }
 
 // checkTables reads only. It returns a [*TableError] for a database whose tables can't be brought up to date, or used.
-func checkTables(c *sqlite3.Conn) (err error) {
+func checkTables(c *conn) (err error) {
 	// One transaction: another process may bring it up to date meanwhile.
 	if err := c.Exec("BEGIN"); err != nil {
 		return err
@@ -40,12 +41,12 @@ func checkTables(c *sqlite3.Conn) (err error) {
 			return err
 		}
 	}
-	names, columns, err := fresh(version)
+	ours, err := newSchema()
 	if err != nil {
 		return err
 	}
 	for name, kind := range found {
-		if name != "tasks" && names[name] && version == 0 {
+		if name != "tasks" && ours.names[name] && version == 0 {
 			return &TableError{name, "a " + kind + " of that name is there, and nothing that says that this package has made it"}
 		}
 	}
@@ -58,11 +59,11 @@ func checkTables(c *sqlite3.Conn) (err error) {
 	case kind != "table":
 		return &TableError{"tasks", "it is a " + kind}
 	}
-	return checkColumns(c, columns, version)
+	return checkColumns(c, ours.columns, version)
 }
 
 // objects returns the kinds of all that has a name in the database, by name.
-func objects(c *sqlite3.Conn) (map[string]string, error) {
+func objects(c *conn) (map[string]string, error) {
 	found := map[string]string{}
 	err := each(c, "SELECT lower(name), type FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", nil, func(s *sqlite3.Stmt) error {
 		found[s.ColumnText(0)] = s.ColumnText(1)
@@ -71,35 +72,41 @@ func objects(c *sqlite3.Conn) (map[string]string, error) {
 	return found, err
 }
 
-// fresh returns what this program makes in an empty database, all but tasks and what a file of that version has.
-// The columns are those of tasks.
-func fresh(version int) (names map[string]bool, columns []string, err error) {
-	c, err := sqlite3.Open(":memory:")
+// schema is what this program makes in an empty database.
+type schema struct {
+	names   map[string]bool // of all objects, in lower case
+	columns []string        // of the table tasks
+}
+
+// newSchema makes it once, in memory.
+var newSchema = sync.OnceValues(func() (s schema, err error) {
+	opened, err := sqlite3.Open(":memory:")
 	if err != nil {
-		return nil, nil, err
+		return s, err
 	}
+	c := &conn{Conn: opened}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	for _, m := range migrations {
 		if err := c.Exec(m); err != nil {
-			return nil, nil, err
+			return s, err
 		}
 	}
 	found, err := objects(c)
-	names = map[string]bool{}
+	s.names = map[string]bool{}
 	for name := range found {
-		names[name] = true
+		s.names[name] = true
 	}
-	return names, columns, errors.Join(err, each(c, "SELECT lower(name) FROM pragma_table_xinfo('tasks')", nil, func(s *sqlite3.Stmt) error {
-		columns = append(columns, s.ColumnText(0))
+	return s, errors.Join(err, each(c, "SELECT lower(name) FROM pragma_table_xinfo('tasks')", nil, func(row *sqlite3.Stmt) error {
+		s.columns = append(s.columns, row.ColumnText(0))
 		return nil
 	}))
-}
+})
 
 // wanted are the columns of the Python module's table, with what their types' names contain: SQLite goes by that.
 var wanted = map[string]string{"id": "TEXT", "type": "TEXT", "status": "TEXT", "result": "", "created_at": "INT", "updated_at": ""}
 
 // checkColumns compares the table with what statements need.
-func checkColumns(c *sqlite3.Conn, ours []string, version int) error {
+func checkColumns(c *conn, ours []string, version int) error {
 	bad := func(format string, a ...any) error { return &TableError{"tasks", fmt.Sprintf(format, a...)} }
 	var keys, missing []string
 	types := map[string]string{}

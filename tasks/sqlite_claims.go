@@ -27,7 +27,7 @@ func (b *sqliteBackend) Claim(ctx context.Context, q ClaimQuery) (Claimed, error
 		return Claimed{}, ErrNoTask
 	}
 	var c Claimed
-	err := b.job(ctx, false, func(conn *sqlite3.Conn) error {
+	err := b.job(ctx, false, func(conn *conn) error {
 		now := b.now()
 		_, err := takeBack(conn, now, q)
 		if err == nil {
@@ -53,7 +53,7 @@ func (b *sqliteBackend) Claim(ctx context.Context, q ClaimQuery) (Claimed, error
 
 // claim leases a task. One that can't be read ends as [Error], so that it doesn't keep others from their turn,
 // and what is returned is empty. Either way the task isn't the first one any more.
-func claim(conn *sqlite3.Conn, next candidate, now time.Time, q ClaimQuery) (c Claimed, err error) {
+func claim(conn *conn, next candidate, now time.Time, q ClaimQuery) (c Claimed, err error) {
 	c.Lease, c.LeaseUntil = crand.Text(), now.Add(q.Lease).Truncate(time.Millisecond).UTC()
 	unread := errors.New("the task has gone")
 	suspect := 0

@@ -30,12 +30,12 @@ func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args fun
 		if full {
 			rows = 1
 		}
-		err := b.job(ctx, false, func(c *sqlite3.Conn) error {
-			s, _, err := c.Prepare(sql)
+		err := b.job(ctx, false, func(c *conn) error {
+			s, err := c.statement(sql)
 			if err != nil {
 				return err
 			}
-			defer s.Close()
+			defer c.done(sql, s)
 			for start := time.Now(); next+len(done) < n && len(done) < rows && (len(done) == 0 || time.Since(start) < lockTime); {
 				bind(s, args(next+len(done)))
 				s.Step()
@@ -67,7 +67,7 @@ func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args fun
 // Sync is the end of a change that changes nothing: changes are made durable in order, those of other processes among them.
 // On another VFS a process can only speak for itself, and makes each of its changes durable at once.
 func (b *sqliteBackend) Sync(ctx context.Context) error {
-	return b.job(ctx, true, func(*sqlite3.Conn) error { return nil })
+	return b.job(ctx, true, func(*conn) error { return nil })
 }
 
 // oldTask is a task to delete.
@@ -166,7 +166,7 @@ func (b *sqliteBackend) oldTasks(ctx context.Context, before int64, w walk, last
 func (b *sqliteBackend) shrink(ctx context.Context) error {
 	for last := int64(-1); ; {
 		free := int64(0)
-		if err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
+		if err := b.job(ctx, false, func(c *conn) (err error) {
 			const incremental = 2
 			if mode, err := queryInt(c, "PRAGMA auto_vacuum"); err != nil || mode != incremental {
 				return err
@@ -184,7 +184,7 @@ func (b *sqliteBackend) shrink(ctx context.Context) error {
 }
 
 // vacuum gives pages back for lockTime. It returns how many are left.
-func vacuum(c *sqlite3.Conn) (free int64, err error) {
+func vacuum(c *conn) (free int64, err error) {
 	s, _, err := c.Prepare("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuumStep) + ")")
 	if err != nil {
 		return 0, err

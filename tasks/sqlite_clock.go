@@ -18,7 +18,7 @@ func (b *sqliteBackend) settleClock(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	err := b.job(ctx, false, func(c *sqlite3.Conn) error {
+	err := b.job(ctx, false, func(c *conn) error {
 		done := false
 		if err := each(c, "SELECT 1 FROM task_clock_steps WHERE at BETWEEN ? AND ? AND step BETWEEN ? AND ?", []any{
 			step.from.Add(-stepTolerance).UnixMilli(), step.to.Add(stepTolerance).UnixMilli(),
@@ -44,7 +44,7 @@ func (b *sqliteBackend) settleClock(ctx context.Context) error {
 // What was set after the step is told by when: after a step forward, that is later than the clock was before it.
 // After a step back it would still be to come before the step only if it lasts longer than the step was:
 // then it lasts longer by less than its own length.
-func moveTimes(c *sqlite3.Conn, now time.Time, step clockStep) error {
+func moveTimes(c *conn, now time.Time, step clockStep) error {
 	before, set := step.from.Add(-step.by), step.to.Add(-step.by)
 	if step.by > 0 && step.from.Before(set) {
 		set = step.from

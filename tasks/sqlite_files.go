@@ -19,7 +19,7 @@ var ErrDeleted = errors.New("the database's file was deleted")
 type files struct{ db, wal sqlitevfs.File }
 
 // filesOf returns the files of a connection that has read the database.
-func filesOf(c *sqlite3.Conn) (f files, err error) {
+func filesOf(c *conn) (f files, err error) {
 	for op, to := range map[sqlite3.FcntlOpcode]*sqlitevfs.File{
 		sqlite3.FCNTL_FILE_POINTER: &f.db, sqlite3.FCNTL_JOURNAL_POINTER: &f.wal,
 	} {
@@ -36,7 +36,7 @@ func filesOf(c *sqlite3.Conn) (f files, err error) {
 var errMoved = errors.New("the database's file was moved or deleted while the store has it open: close it, and open another")
 
 // check returns an error if a new connection has another database open.
-func (f files) check(c *sqlite3.Conn) error {
+func (f files) check(c *conn) error {
 	if f.db == nil {
 		return nil // it is the first
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"time"
-
-	"github.com/ncruces/go-sqlite3"
 )
 
 // Extend is one statement.
@@ -14,8 +12,8 @@ func (b *sqliteBackend) Extend(ctx context.Context, id, lease string, by time.Du
 		return time.Time{}, err
 	}
 	var until time.Time
-	err := b.job(ctx, false, func(c *sqlite3.Conn) (err error) {
-		until, err = extend(onConn{c}, b.now(), id, lease, by)
+	err := b.job(ctx, false, func(c *conn) (err error) {
+		until, err = extend(c, b.now(), id, lease, by)
 		return err
 	})
 	if err != nil {
@@ -46,7 +44,7 @@ func (b *sqliteBackend) Holds(ctx context.Context, id, lease string) (held bool,
 
 // Progress leaves the lease as it is.
 func (b *sqliteBackend) Progress(ctx context.Context, id, lease string, result json.RawMessage, durable bool) error {
-	return b.largeJob(ctx, durable, len(result), func(c *sqlite3.Conn) error { return progress(onConn{c}, b.now(), id, lease, result) })
+	return b.largeJob(ctx, durable, len(result), func(c *conn) error { return progress(c, b.now(), id, lease, result) })
 }
 
 func progress(on statementer, now time.Time, id, lease string, result json.RawMessage) error {
@@ -56,7 +54,7 @@ func progress(on statementer, now time.Time, id, lease string, result json.RawMe
 
 // Report is like Progress.
 func (b *sqliteBackend) Report(ctx context.Context, id, lease string, p Advance, durable bool) error {
-	return b.job(ctx, durable, func(c *sqlite3.Conn) error { return report(onConn{c}, b.now(), id, lease, p) })
+	return b.job(ctx, durable, func(c *conn) error { return report(c, b.now(), id, lease, p) })
 }
 
 func report(on statementer, now time.Time, id, lease string, p Advance) error {
@@ -93,7 +91,7 @@ func leased(n int, err error) error {
 
 // Finish checks the lease and ends the attempt in one job. The trigger on the status deletes the lease.
 func (b *sqliteBackend) Finish(ctx context.Context, o Outcome, durable bool) error {
-	return b.largeJob(ctx, durable, len(o.Result), func(c *sqlite3.Conn) error { return finish(onConn{c}, b.now(), o) })
+	return b.largeJob(ctx, durable, len(o.Result), func(c *conn) error { return finish(c, b.now(), o) })
 }
 
 func finish(on statementer, now time.Time, o Outcome) error {

@@ -24,7 +24,7 @@ func (b bucket) now(at time.Time) bucket {
 }
 
 // limitsOf returns what was set for a type, or nil.
-func limitsOf(c *sqlite3.Conn, t Type) (b *bucket, err error) {
+func limitsOf(c *conn, t Type) (b *bucket, err error) {
 	err = each(c, selectLimits, []any{string(t)}, func(s *sqlite3.Stmt) error {
 		b = &bucket{TypeLimits{s.ColumnBool(0), s.ColumnInt(1), s.ColumnFloat(2)}, s.ColumnFloat(3), s.ColumnInt64(4)}
 		return nil
@@ -33,7 +33,7 @@ func limitsOf(c *sqlite3.Conn, t Type) (b *bucket, err error) {
 }
 
 // open reports whether tasks of a type may be claimed.
-func open(c *sqlite3.Conn, t Type, now time.Time) (bool, error) {
+func open(c *conn, t Type, now time.Time) (bool, error) {
 	b, err := limitsOf(c, t)
 	if b == nil || err != nil {
 		return err == nil, err
@@ -53,7 +53,7 @@ func open(c *sqlite3.Conn, t Type, now time.Time) (bool, error) {
 }
 
 // takeToken counts a claim.
-func takeToken(c *sqlite3.Conn, t Type, now time.Time) error {
+func takeToken(c *conn, t Type, now time.Time) error {
 	b, err := limitsOf(c, t)
 	if b == nil || err != nil || b.limits.PerSecond == 0 {
 		return err
@@ -65,7 +65,7 @@ func takeToken(c *sqlite3.Conn, t Type, now time.Time) error {
 
 // SetLimits begins with a full bucket.
 func (b *sqliteBackend) SetLimits(ctx context.Context, t Type, l TypeLimits) error {
-	err := b.job(ctx, true, func(c *sqlite3.Conn) error {
+	err := b.job(ctx, true, func(c *conn) error {
 		_, err := execute(c, `INSERT INTO task_types(type, paused, max_running, rate, tokens, filled_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
 			ON CONFLICT(type) DO UPDATE SET paused=?2, max_running=?3, rate=?4,
 				tokens=CASE WHEN rate=?4 THEN tokens ELSE ?5 END, filled_at=CASE WHEN rate=?4 THEN filled_at ELSE ?6 END`,
@@ -80,7 +80,7 @@ func (b *sqliteBackend) SetLimits(ctx context.Context, t Type, l TypeLimits) err
 
 // Pause is one statement.
 func (b *sqliteBackend) Pause(ctx context.Context, t Type, paused bool) error {
-	err := b.job(ctx, true, func(c *sqlite3.Conn) error {
+	err := b.job(ctx, true, func(c *conn) error {
 		_, err := execute(c, `INSERT INTO task_types(type, paused, tokens, filled_at) VALUES(?1, ?2, 1, ?3)
 			ON CONFLICT(type) DO UPDATE SET paused=?2`, []any{string(t), boolInt(paused), b.now().UnixMilli()})
 		return err

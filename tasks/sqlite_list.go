@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -29,7 +28,7 @@ func (w walk) where(args *[]any) (sql string) {
 }
 
 // walks returns the walks of a query without a label. Which types and statuses there are is known from the counts.
-func walks(c *sqlite3.Conn, q Query) (list []walk, err error) {
+func walks(c *conn, q Query) (list []walk, err error) {
 	if q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0 {
 		return []walk{{from: "tasks INDEXED BY tasks_created"}}, nil
 	}
@@ -50,12 +49,12 @@ func walks(c *sqlite3.Conn, q Query) (list []walk, err error) {
 func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err error) {
 	err = b.read(ctx, func(r *reader) error {
 		// One look at the counts and the tasks.
-		if err := r.conn.Exec("BEGIN"); err != nil {
+		if err := r.conn.run("BEGIN"); err != nil {
 			return err
 		}
 		defer func() {
 			r.conn.SetInterrupt(context.Background())
-			r.conn.Exec("COMMIT")
+			r.conn.run("COMMIT")
 		}()
 		if q.Label[0] != "" {
 			list, err = labelled(r.conn, q)
@@ -85,15 +84,16 @@ func (q Query) after(sql string, args []any) (string, []any) {
 }
 
 // merge returns the first tasks of several walks. It visits one more of each walk than it returns, at most.
-func merge(c *sqlite3.Conn, ways []walk, q Query) (list []Info, err error) {
+func merge(c *conn, ways []walk, q Query) (list []Info, err error) {
 	type head struct {
+		sql  string
 		stmt *sqlite3.Stmt
 		info Info
 	}
 	var heads []head
 	defer func() {
 		for _, h := range heads {
-			err = errors.Join(err, h.stmt.Close())
+			c.done(h.sql, h.stmt)
 		}
 	}()
 	next := func(h *head) (more bool, err error) {
@@ -109,15 +109,16 @@ func merge(c *sqlite3.Conn, ways []walk, q Query) (list []Info, err error) {
 		var args []any
 		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE " + readable + w.where(&args)
 		sql, args = q.after(sql, args)
-		s, _, err := c.Prepare(sql)
+		s, err := c.statement(sql)
 		if err != nil {
 			return nil, err
 		}
 		bind(s, args)
-		h := head{stmt: s}
+		h := head{sql: sql, stmt: s}
 		more, err := next(&h)
 		if err != nil || !more {
-			if err = errors.Join(err, s.Close()); err != nil {
+			c.done(sql, s)
+			if err != nil {
 				return nil, err
 			}
 			continue
@@ -140,9 +141,7 @@ func merge(c *sqlite3.Conn, ways []walk, q Query) (list []Info, err error) {
 			return nil, err
 		}
 		if !more {
-			if err := heads[best].stmt.Close(); err != nil {
-				return nil, err
-			}
+			c.done(heads[best].sql, heads[best].stmt)
 			heads = slices.Delete(heads, best, best+1)
 		}
 	}
@@ -158,7 +157,7 @@ func precedes(a, b Info) bool {
 }
 
 // labelled walks the tasks that have a label. Of these it visits all up to the last that it returns.
-func labelled(c *sqlite3.Conn, q Query) (list []Info, err error) {
+func labelled(c *conn, q Query) (list []Info, err error) {
 	args := []any{q.Label[0], q.Label[1]}
 	sql := "SELECT " + columnsOf("t") + " FROM task_labels l CROSS JOIN tasks t ON t.id=l.id WHERE l.name=? AND l.value=? AND " + readableOf("t") +
 		in("t.type", q.Types, &args) + in("t.status", q.Statuses, &args)
@@ -218,7 +217,7 @@ func (b *sqliteBackend) Input(ctx context.Context, id string) (raw json.RawMessa
 
 // Use leaves out tasks that have gone.
 func (b *sqliteBackend) Use(ctx context.Context, at map[string]time.Time) error {
-	return b.job(ctx, false, func(c *sqlite3.Conn) error {
+	return b.job(ctx, false, func(c *conn) error {
 		for id, t := range at {
 			if _, err := execute(c, `INSERT INTO task_uses(id, used_at) SELECT id, ?2 FROM tasks WHERE id=?1
 				ON CONFLICT(id) DO UPDATE SET used_at=max(used_at, ?2)`, []any{id, t.Unix()}); err != nil {

@@ -14,7 +14,7 @@ const pollCache = 100
 // poller finds out which tasks others have changed. One look serves all who wait, and costs one statement
 // while nothing is committed. Its connection stays open between two times that somebody waits.
 type poller struct {
-	conn               *sqlite3.Conn
+	conn               *conn
 	version, last, log *sqlite3.Stmt
 	// known is the database's version at the last look: it is the same until another connection has committed.
 	known int64

@@ -25,8 +25,8 @@ const (
 type request struct {
 	changes []Change
 	durable bool
-	job     func(*sqlite3.Conn) error // instead of changes
-	bytes   int                       // what it writes, about
+	job     func(*conn) error // instead of changes
+	bytes   int               // what it writes, about
 	since   time.Time
 	errs    []error
 	state   atomic.Int32
@@ -161,12 +161,12 @@ func (w *writer) again(batch []*request, now time.Time) (failed []*request) {
 
 // job runs a job of the writer. What it sets may be read only if there is no error:
 // a caller that is cancelled returns while the job runs.
-func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*sqlite3.Conn) error) error {
+func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*conn) error) error {
 	return b.largeJob(ctx, durable, 0, job)
 }
 
 // largeJob runs a job that writes so many bytes, about.
-func (b *sqliteBackend) largeJob(ctx context.Context, durable bool, bytes int, job func(*sqlite3.Conn) error) error {
+func (b *sqliteBackend) largeJob(ctx context.Context, durable bool, bytes int, job func(*conn) error) error {
 	return broken(b.writer.do(ctx, &request{durable: durable, job: job, bytes: bytes})[0])
 }
 

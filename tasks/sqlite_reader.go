@@ -14,7 +14,7 @@ import (
 
 // reader is a connection that reads.
 type reader struct {
-	conn             *sqlite3.Conn
+	conn             *conn
 	get, look, holds *sqlite3.Stmt
 }
 
@@ -81,12 +81,12 @@ func (b *sqliteBackend) Look(ctx context.Context, ids []string) ([]Info, []error
 	if err := b.read(ctx, func(r *reader) error {
 		if len(ids) > 1 {
 			// One transaction: it takes SQLite's lock once.
-			if err := r.conn.Exec("BEGIN"); err != nil {
+			if err := r.conn.run("BEGIN"); err != nil {
 				return err
 			}
 			defer func() {
 				r.conn.SetInterrupt(context.Background())
-				r.conn.Exec("COMMIT")
+				r.conn.run("COMMIT")
 			}()
 		}
 		for i, id := range ids {

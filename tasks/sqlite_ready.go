@@ -41,7 +41,7 @@ type candidate struct {
 }
 
 // exists reports whether a query finds anything.
-func exists(c *sqlite3.Conn, sql string, args ...any) (found bool, err error) {
+func exists(c *conn, sql string, args ...any) (found bool, err error) {
 	err = each(c, sql, args, func(*sqlite3.Stmt) error {
 		found = true
 		return nil
@@ -50,7 +50,7 @@ func exists(c *sqlite3.Conn, sql string, args ...any) (found bool, err error) {
 }
 
 // claimable reports whether a claim has anything to do: a task to hand out, to take back, or one that has become due.
-func claimable(c *sqlite3.Conn, now time.Time, q ClaimQuery) (bool, error) {
+func claimable(c *conn, now time.Time, q ClaimQuery) (bool, error) {
 	something := false
 	for _, t := range q.Types {
 		if err := each(c, selectAny, []any{string(t), now.UnixMilli()}, func(s *sqlite3.Stmt) error {
@@ -88,7 +88,7 @@ func claimable(c *sqlite3.Conn, now time.Time, q ClaimQuery) (bool, error) {
 }
 
 // first returns the task to claim. It looks for each type by itself, as the indexes do.
-func first(c *sqlite3.Conn, now time.Time, q ClaimQuery) (best candidate, err error) {
+func first(c *conn, now time.Time, q ClaimQuery) (best candidate, err error) {
 	isolated, err := exists(c, selectIsolate, q.Worker)
 	if err != nil {
 		return best, err
@@ -123,7 +123,7 @@ func first(c *sqlite3.Conn, now time.Time, q ClaimQuery) (best candidate, err er
 }
 
 // promote makes tasks that have become due ready, so that claims find them in their order.
-func promote(c *sqlite3.Conn, now time.Time, types []Type) error {
+func promote(c *conn, now time.Time, types []Type) error {
 	for _, t := range types {
 		var due []int64
 		if err := each(c, selectDue, []any{string(t), now.UnixMilli(), promoteAtOnce}, func(s *sqlite3.Stmt) error {
@@ -152,7 +152,7 @@ type expired struct {
 // Whose task has killed the worker isn't known if it had several. So an attempt counts only if the task was alone,
 // or if it was the suspect one, of which a worker has one at a time. The other leases of the worker may end later:
 // that it had more than they then show is kept with them, until they are extended, which shows that the worker lives.
-func takeBack(c *sqlite3.Conn, now time.Time, q ClaimQuery) (ids []string, err error) {
+func takeBack(c *conn, now time.Time, q ClaimQuery) (ids []string, err error) {
 	for _, t := range q.Types {
 		var list []expired
 		if err := each(c, selectExpired, []any{string(t), now.UnixMilli(), takeBackAtOnce}, func(s *sqlite3.Stmt) error {
@@ -178,7 +178,7 @@ func takeBack(c *sqlite3.Conn, now time.Time, q ClaimQuery) (ids []string, err e
 	return ids, nil
 }
 
-func takeBackOne(c *sqlite3.Conn, now time.Time, q ClaimQuery, e expired) error {
+func takeBackOne(c *conn, now time.Time, q ClaimQuery, e expired) error {
 	others, err := exists(c, selectOthers, e.worker, e.id)
 	if err != nil {
 		return err
@@ -190,7 +190,7 @@ func takeBackOne(c *sqlite3.Conn, now time.Time, q ClaimQuery, e expired) error 
 	}
 	counts := e.suspect || e.worker == "" || !e.shared && !others
 	// Before the trigger finds it open.
-	if err := endAttempt(onConn{c}, e.id, now, leaseExpired, !counts); err != nil {
+	if err := endAttempt(c, e.id, now, leaseExpired, !counts); err != nil {
 		return err
 	}
 	var counted, most int

@@ -62,7 +62,7 @@ var migrations = []string{
 }
 
 // setUp brings a database to the newest schema. It leaves one alone that a newer program has made.
-func (b *sqliteBackend) setUp(ctx context.Context, c *sqlite3.Conn) (err error) {
+func (b *sqliteBackend) setUp(ctx context.Context, c *conn) (err error) {
 	c.SetInterrupt(ctx)
 	defer func() {
 		c.SetInterrupt(context.Background())
@@ -82,7 +82,7 @@ func (b *sqliteBackend) setUp(ctx context.Context, c *sqlite3.Conn) (err error) 
 	return migrate(c)
 }
 
-func schemaVersion(c *sqlite3.Conn) (int, error) {
+func schemaVersion(c *conn) (int, error) {
 	n, err := queryInt(c, "SELECT coalesce(max(version), 0) FROM tasks_schema")
 	version := int(n)
 	if err == nil && (version < 0 || version > len(migrations)) {
@@ -93,7 +93,7 @@ func schemaVersion(c *sqlite3.Conn) (int, error) {
 
 // prepare puts the database into WAL mode. A new one gives space back to the file system.
 // SQLite doesn't wait for others that do the same at the same time: it has them wait for each other, or fails.
-func prepare(ctx context.Context, c *sqlite3.Conn) error {
+func prepare(ctx context.Context, c *conn) error {
 	for start := time.Now(); ; {
 		err := c.Exec("PRAGMA auto_vacuum=incremental; PRAGMA journal_mode=wal")
 		if !errors.Is(err, sqlite3.BUSY) || ctx.Err() != nil || time.Since(start) > busyTimeout {
@@ -108,7 +108,7 @@ func prepare(ctx context.Context, c *sqlite3.Conn) error {
 }
 
 // setDurability makes every commit durable where nothing else can: on another VFS.
-func (b *sqliteBackend) setDurability(c *sqlite3.Conn) error {
+func (b *sqliteBackend) setDurability(c *conn) error {
 	s, _, err := c.Prepare("PRAGMA async_mode")
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (b *sqliteBackend) setDurability(c *sqlite3.Conn) error {
 
 // resultLast makes result the last column of a new table: SQLite reads a row's columns in order, and pages only as far as
 // it has to. In a table that others have made, a look at a task goes through the pages of its result, but copies none.
-func resultLast(c *sqlite3.Conn) error {
+func resultLast(c *conn) error {
 	rows, err := queryInt(c, "SELECT EXISTS(SELECT 1 FROM tasks)")
 	if err != nil || rows != 0 {
 		return err
@@ -132,7 +132,7 @@ func resultLast(c *sqlite3.Conn) error {
 
 // migrate brings the schema up to date, in one transaction.
 // The version isn't kept in PRAGMA user_version: the file may hold tables of the application too.
-func migrate(c *sqlite3.Conn) (err error) {
+func migrate(c *conn) (err error) {
 	if err := c.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}

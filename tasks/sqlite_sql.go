@@ -43,38 +43,25 @@ type statementer interface {
 	text(sql string, args []any) (text string, found bool, err error)
 }
 
-// onConn runs them on a connection.
-type onConn struct{ *sqlite3.Conn }
-
-func (c onConn) exec(sql string, args []any) (int, error) { return execute(c.Conn, sql, args) }
-
-func (c onConn) text(sql string, args []any) (text string, found bool, err error) {
-	err = each(c.Conn, sql, args, func(s *sqlite3.Stmt) error {
-		text, found = s.ColumnText(0), true
-		return nil
-	})
-	return text, found, err
-}
-
 // execute runs a statement and returns how many rows it changed.
-func execute(c *sqlite3.Conn, sql string, args []any) (int, error) {
-	s, _, err := c.Prepare(sql)
+func execute(c *conn, sql string, args []any) (int, error) {
+	s, err := c.statement(sql)
 	if err != nil {
 		return 0, err
 	}
-	defer s.Close()
+	defer c.done(sql, s)
 	bind(s, args)
 	s.Step()
 	return int(c.Changes()), s.Err()
 }
 
 // each runs a statement and hands over its rows, until that returns an error.
-func each(c *sqlite3.Conn, sql string, args []any, row func(*sqlite3.Stmt) error) error {
-	s, _, err := c.Prepare(sql)
+func each(c *conn, sql string, args []any, row func(*sqlite3.Stmt) error) error {
+	s, err := c.statement(sql)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer c.done(sql, s)
 	bind(s, args)
 	for s.Step() {
 		if err := row(s); err != nil {
@@ -84,7 +71,7 @@ func each(c *sqlite3.Conn, sql string, args []any, row func(*sqlite3.Stmt) error
 	return s.Err()
 }
 
-func queryInt(c *sqlite3.Conn, sql string) (int64, error) {
+func queryInt(c *conn, sql string) (int64, error) {
 	s, _, err := c.Prepare(sql)
 	if err != nil {
 		return 0, err

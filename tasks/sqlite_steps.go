@@ -19,7 +19,7 @@ func (b *sqliteBackend) Step(ctx context.Context, id, step string) (raw json.Raw
 
 // SetStep checks the lease in the same statement.
 func (b *sqliteBackend) SetStep(ctx context.Context, id, lease, step string, result json.RawMessage, durable bool) error {
-	return b.job(ctx, durable, func(c *sqlite3.Conn) error {
+	return b.job(ctx, durable, func(c *conn) error {
 		return leased(execute(c, `INSERT INTO task_steps(id, step, result) SELECT id, ?3, ?4 FROM task_leases WHERE id=?1 AND lease=?2
 			ON CONFLICT(id, step) DO UPDATE SET result=?4`, []any{id, lease, step, string(result)}))
 	})

@@ -14,7 +14,7 @@ import (
 // and those that have to be durable share a sync, which runs while the next transaction is made.
 type writer struct {
 	*sqliteBackend
-	conn          *sqlite3.Conn
+	conn          *conn
 	stmt          [OpDelete + 1]*sqlite3.Stmt
 	get           *sqlite3.Stmt
 	begin, commit *sqlite3.Stmt
@@ -30,37 +30,37 @@ type writer struct {
 	done    chan struct{}
 }
 
-func newWriter(b *sqliteBackend, conn *sqlite3.Conn) (*writer, error) {
+func newWriter(b *sqliteBackend, c *conn) (*writer, error) {
 	w := &writer{
-		sqliteBackend: b, conn: conn,
+		sqliteBackend: b, conn: c,
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 		stopped: make(chan struct{}), done: make(chan struct{}),
 	}
 	for op, sql := range statements {
-		s, _, err := conn.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
+		s, _, err := c.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
 		if err != nil {
 			return nil, errors.Join(err, w.closeConn())
 		}
 		w.stmt[op] = s
 	}
-	get, _, err := conn.PrepareFlags(statusOf, sqlite3.PREPARE_PERSISTENT)
+	get, _, err := c.PrepareFlags(statusOf, sqlite3.PREPARE_PERSISTENT)
 	if err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
 	w.get = get
-	if w.last, _, err = conn.PrepareFlags(lastChange, sqlite3.PREPARE_PERSISTENT); err != nil {
+	if w.last, _, err = c.PrepareFlags(lastChange, sqlite3.PREPARE_PERSISTENT); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
-	if w.log, _, err = conn.PrepareFlags(changesBetween, sqlite3.PREPARE_PERSISTENT); err != nil {
+	if w.log, _, err = c.PrepareFlags(changesBetween, sqlite3.PREPARE_PERSISTENT); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
-	if w.begin, _, err = conn.PrepareFlags("BEGIN IMMEDIATE", sqlite3.PREPARE_PERSISTENT); err != nil {
+	if w.begin, _, err = c.PrepareFlags("BEGIN IMMEDIATE", sqlite3.PREPARE_PERSISTENT); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
-	if w.commit, _, err = conn.PrepareFlags("COMMIT", sqlite3.PREPARE_PERSISTENT); err != nil {
+	if w.commit, _, err = c.PrepareFlags("COMMIT", sqlite3.PREPARE_PERSISTENT); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
-	if w.sqliteBackend.files, err = filesOf(conn); err != nil {
+	if w.sqliteBackend.files, err = filesOf(c); err != nil {
 		return nil, errors.Join(err, w.closeConn())
 	}
 	go w.write()
@@ -135,7 +135,7 @@ func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 			if more := c.more(now); more == nil {
 				r.errs[i] = w.change(c, now)
 			} else {
-				r.errs[i] = savepoint(w.conn, func(conn *sqlite3.Conn) error { return w.changeMore(c, now, more) })
+				r.errs[i] = savepoint(w.conn, func(*conn) error { return w.changeMore(c, now, more) })
 			}
 		}
 		if w.conn.GetAutocommit() {
@@ -198,18 +198,18 @@ func (w *writer) tell(wrote logRange) {
 }
 
 // savepoint runs a job, of which nothing is left if it fails.
-func savepoint(c *sqlite3.Conn, job func(*sqlite3.Conn) error) error {
-	if err := c.Exec("SAVEPOINT job"); err != nil {
+func savepoint(c *conn, job func(*conn) error) error {
+	if err := c.run("SAVEPOINT job"); err != nil {
 		return err
 	}
 	err := job(c)
 	if err != nil && !c.GetAutocommit() {
-		err = errors.Join(err, c.Exec("ROLLBACK TO job"))
+		err = errors.Join(err, c.run("ROLLBACK TO job"))
 	}
 	if c.GetAutocommit() {
 		return err // SQLite has rolled back the whole transaction
 	}
-	return errors.Join(err, c.Exec("RELEASE job"))
+	return errors.Join(err, c.run("RELEASE job"))
 }
 
 // change makes one change. A statement that fails has changed nothing.
@@ -250,7 +250,7 @@ func (w *writer) exec(sql string, args []any) (int, error) { return execute(w.co
 // text has the statement ready that is asked for most.
 func (w *writer) text(sql string, args []any) (string, bool, error) {
 	if sql != statusOf {
-		return onConn{w.conn}.text(sql, args)
+		return w.conn.text(sql, args)
 	}
 	defer w.get.Reset()
 	bind(w.get, args)

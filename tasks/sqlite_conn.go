@@ -1,0 +1,66 @@
+package tasks
+
+import (
+	"errors"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// conn is a connection that keeps the statements that it has prepared.
+// To prepare one takes longer than to run it.
+type conn struct {
+	*sqlite3.Conn
+	ready map[string]*sqlite3.Stmt // those that nobody uses, by their text
+}
+
+// readyMost is how many statements a connection keeps. Only lists by all kinds of filters have more of them.
+const readyMost = 100
+
+// statement returns a statement that is ready to run. Give it back by done.
+func (c *conn) statement(sql string) (*sqlite3.Stmt, error) {
+	if s := c.ready[sql]; s != nil {
+		delete(c.ready, sql) // a second one that runs at the same time is another
+		return s, nil
+	}
+	s, _, err := c.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
+	return s, err
+}
+
+// done ends a statement's run, whose error is known, and keeps it.
+func (c *conn) done(sql string, s *sqlite3.Stmt) {
+	_ = s.Reset()
+	if c.ready[sql] != nil || len(c.ready) >= readyMost || s.ClearBindings() != nil {
+		_ = s.Close()
+		return
+	}
+	if c.ready == nil {
+		c.ready = map[string]*sqlite3.Stmt{}
+	}
+	c.ready[sql] = s
+}
+
+// run runs a statement that returns nothing.
+func (c *conn) run(sql string) error {
+	_, err := execute(c, sql, nil)
+	return err
+}
+
+// Close closes the statements too.
+func (c *conn) Close() (err error) {
+	for _, s := range c.ready {
+		err = errors.Join(err, s.Close())
+	}
+	c.ready = nil
+	return errors.Join(err, c.Conn.Close())
+}
+
+// exec makes it a statementer.
+func (c *conn) exec(sql string, args []any) (int, error) { return execute(c, sql, args) }
+
+func (c *conn) text(sql string, args []any) (text string, found bool, err error) {
+	err = each(c, sql, args, func(s *sqlite3.Stmt) error {
+		text, found = s.ColumnText(0), true
+		return nil
+	})
+	return text, found, err
+}
