@@ -113,6 +113,31 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
+// TestNewLikeMigrated: a new file has what an empty one has after all migrations.
+func TestNewLikeMigrated(t *testing.T) {
+	look := func(path string) (all []string) {
+		st, err := tasks.Open(t.Context(), path)
+		require.NoError(t, err)
+		require.NoError(t, st.Close())
+		rows, err := openSQL(t, path).Query(`SELECT type || ' ' || name || ' ' || iif(type='table', (SELECT group_concat(
+				concat_ws(',', cid, x.name, x.type, "notnull", dflt_value, pk, hidden), '; ') FROM pragma_table_xinfo(s.name) x), coalesce(sql, ''))
+			FROM sqlite_schema s ORDER BY name`)
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var s string
+			require.NoError(t, rows.Scan(&s))
+			all = append(all, s)
+		}
+		return all
+	}
+	old := filepath.Join(t.TempDir(), "old.db")
+	sqlFile(t, old, pythonTable)
+	migrated := look(old)
+	require.Greater(t, len(migrated), 30)
+	require.Equal(t, migrated, look(filepath.Join(t.TempDir(), "new.db")))
+}
+
 // TestNewerVersion: a file of a newer program is refused, and stays as it is.
 func TestNewerVersion(t *testing.T) {
 	for _, mode := range []string{"delete", "wal"} {

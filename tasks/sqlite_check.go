@@ -76,6 +76,7 @@ func objects(c *conn) (map[string]string, error) {
 type schema struct {
 	names   map[string]bool // of all objects, in lower case
 	columns []string        // of the table tasks
+	sql     string          // makes all of it
 }
 
 // newSchema makes it once, in memory.
@@ -86,10 +87,22 @@ var newSchema = sync.OnceValues(func() (s schema, err error) {
 	}
 	c := &conn{Conn: opened}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Exec(schemaTable); err != nil {
+		return s, err
+	}
 	for _, m := range migrations {
 		if err := c.Exec(m); err != nil {
 			return s, err
 		}
+	}
+	if err := resultLast(c); err != nil {
+		return s, err
+	}
+	if err := each(c, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid", nil, func(row *sqlite3.Stmt) error {
+		s.sql += row.ColumnText(0) + ";\n"
+		return nil
+	}); err != nil {
+		return s, err
 	}
 	found, err := objects(c)
 	s.names = map[string]bool{}

@@ -141,7 +141,14 @@ func migrate(c *conn) (err error) {
 			err = errors.Join(err, c.Exec("ROLLBACK"))
 		}
 	}()
-	if err := c.Exec("CREATE TABLE IF NOT EXISTS tasks_schema(version INTEGER NOT NULL)"); err != nil {
+	found, err := objects(c)
+	if err != nil {
+		return err
+	}
+	if found["tasks"] == "" && found["tasks_schema"] == "" {
+		return create(c)
+	}
+	if err := c.Exec(schemaTable); err != nil {
 		return err
 	}
 	version, err := schemaVersion(c)
@@ -159,10 +166,23 @@ func migrate(c *conn) (err error) {
 		}
 	}
 	if version < len(migrations) {
-		err := c.Exec(fmt.Sprintf("DELETE FROM tasks_schema; INSERT INTO tasks_schema VALUES(%d)", len(migrations)))
-		if err != nil {
+		if err := c.Exec(fmt.Sprintf("DELETE FROM tasks_schema; INSERT INTO tasks_schema VALUES(%d)", len(migrations))); err != nil {
 			return err
 		}
 	}
 	return c.Exec("COMMIT")
 }
+
+// create makes what the migrations make of an empty database, without going all the way.
+func create(c *conn) error {
+	ours, err := newSchema()
+	if err != nil {
+		return err
+	}
+	if err := c.Exec(ours.sql + fmt.Sprintf("INSERT INTO tasks_schema VALUES(%d)", len(migrations))); err != nil {
+		return fmt.Errorf("create the tables: %w", err)
+	}
+	return c.Exec("COMMIT")
+}
+
+const schemaTable = "CREATE TABLE IF NOT EXISTS tasks_schema(version INTEGER NOT NULL)"
