@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/shmguard"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
@@ -27,6 +28,7 @@ type dbFile struct {
 	waiter *waiter
 	turn   *turn
 	shm    sqlitevfs.SharedMemory
+	guard  shmguard.Guard
 	knobs  knobs
 	auto   autoCheckpoint
 	busy   busyTimeout

@@ -33,20 +33,23 @@ var (
 	_ sqlitevfs.FileSizeHint           = (*walFile)(nil)
 )
 
-func (f *dbFile) Unwrap() sqlitevfs.File               { return f.File }
-func (f *dbFile) SharedMemory() sqlitevfs.SharedMemory { return f.shm }
-func (f *dbFile) LockState() sqlitevfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
-func (f *dbFile) PersistWAL() bool                     { return vfsutil.WrapPersistWAL(f.File) }
-func (f *dbFile) SetPersistWAL(keep bool)              { vfsutil.WrapSetPersistWAL(f.File, keep) }
-func (f *dbFile) PowersafeOverwrite() bool             { return vfsutil.WrapPowersafeOverwrite(f.File) }
-func (f *dbFile) SetPowersafeOverwrite(psow bool)      { vfsutil.WrapSetPowersafeOverwrite(f.File, psow) }
-func (f *dbFile) ChunkSize(size int)                   { vfsutil.WrapChunkSize(f.File, size) }
-func (f *dbFile) HasMoved() (bool, error)              { return vfsutil.WrapHasMoved(f.File) }
-func (f *dbFile) Overwrite() error                     { return vfsutil.WrapOverwrite(f.File) }
-func (f *dbFile) SyncSuper(super string) error         { return vfsutil.WrapSyncSuper(f.File, super) }
-func (f *dbFile) BeginAtomicWrite() error              { return vfsutil.WrapBeginAtomicWrite(f.File) }
-func (f *dbFile) CommitAtomicWrite() error             { return vfsutil.WrapCommitAtomicWrite(f.File) }
-func (f *dbFile) RollbackAtomicWrite() error           { return vfsutil.WrapRollbackAtomicWrite(f.File) }
+func (f *dbFile) Unwrap() sqlitevfs.File { return f.File }
+func (f *dbFile) SharedMemory() sqlitevfs.SharedMemory {
+	f.guard.Used(f.shm)
+	return f.shm
+}
+func (f *dbFile) LockState() sqlitevfs.LockLevel  { return vfsutil.WrapLockState(f.File) }
+func (f *dbFile) PersistWAL() bool                { return vfsutil.WrapPersistWAL(f.File) }
+func (f *dbFile) SetPersistWAL(keep bool)         { vfsutil.WrapSetPersistWAL(f.File, keep) }
+func (f *dbFile) PowersafeOverwrite() bool        { return vfsutil.WrapPowersafeOverwrite(f.File) }
+func (f *dbFile) SetPowersafeOverwrite(psow bool) { vfsutil.WrapSetPowersafeOverwrite(f.File, psow) }
+func (f *dbFile) ChunkSize(size int)              { vfsutil.WrapChunkSize(f.File, size) }
+func (f *dbFile) HasMoved() (bool, error)         { return vfsutil.WrapHasMoved(f.File) }
+func (f *dbFile) Overwrite() error                { return vfsutil.WrapOverwrite(f.File) }
+func (f *dbFile) SyncSuper(super string) error    { return vfsutil.WrapSyncSuper(f.File, super) }
+func (f *dbFile) BeginAtomicWrite() error         { return vfsutil.WrapBeginAtomicWrite(f.File) }
+func (f *dbFile) CommitAtomicWrite() error        { return vfsutil.WrapCommitAtomicWrite(f.File) }
+func (f *dbFile) RollbackAtomicWrite() error      { return vfsutil.WrapRollbackAtomicWrite(f.File) }
 
 // SizeHint may make the file longer, which counts as a write.
 func (f *dbFile) SizeHint(size int64) error {

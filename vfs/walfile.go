@@ -89,6 +89,7 @@ func headerPageSize(header [walHeaderSize]byte) int {
 
 // Close ends the connection's part in the WAL.
 func (w *walFile) Close() error {
+	w.main.guard.Unused()
 	w.count()
 	w.main.wal = nil
 	w.main.lease.wal = nil

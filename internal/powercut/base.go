@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/shmguard"
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
@@ -137,6 +138,7 @@ type file struct {
 	process   int
 	handle    int
 	shm       sqlitevfs.SharedMemory
+	guard     shmguard.Guard
 	shmPath   string
 	powersafe bool
 	syncsDir  bool
@@ -201,6 +203,7 @@ func (f *file) Size() (int64, error) {
 }
 
 func (f *file) Close() error {
+	f.main.guard.Unused()
 	if f.shm != nil {
 		if c, ok := f.shm.(io.Closer); ok {
 			c.Close()
@@ -248,10 +251,15 @@ func (f *file) DeviceCharacteristics() sqlitevfs.DeviceCharacteristic {
 	return 0
 }
 
-func (f *file) PowersafeOverwrite() bool             { return f.powersafe }
-func (f *file) SetPowersafeOverwrite(on bool)        { f.powersafe = on && f.d.cfg.Powersafe }
-func (f *file) SharedMemory() sqlitevfs.SharedMemory { return f.shm }
-func (f *file) Identity() any                        { return identity{f.ino, f.process} }
+func (f *file) PowersafeOverwrite() bool      { return f.powersafe }
+func (f *file) SetPowersafeOverwrite(on bool) { f.powersafe = on && f.d.cfg.Powersafe }
+func (f *file) Identity() any                 { return identity{f.ino, f.process} }
+
+// SharedMemory implements [sqlitevfs.FileSharedMemory].
+func (f *file) SharedMemory() sqlitevfs.SharedMemory {
+	f.guard.Used(f.shm)
+	return f.shm
+}
 
 // SharedMemoryPath implements [vfs.SharedMemoryPath].
 func (f *file) SharedMemoryPath() string { return f.shmPath }
