@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"context"
 	"database/sql"
+	"runtime"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/vfs"
@@ -100,4 +101,40 @@ func TestCancelledThroughSQL(t *testing.T) {
 			require.Equal(t, "1", query(t, conns[0], "SELECT count(*) FROM t"))
 		})
 	}
+}
+
+// TestCancelledLeader: whoever is cancelled as it is about to lead a sync leaves that to another.
+func TestCancelledLeader(t *testing.T) {
+	h := newHeldSyncs()
+	path, conns := setup(t, h.recorder, 3, nil, full)
+	var led int
+	for i := range 300 {
+		h.hold.Store(true)
+		before := stats(t, path).Commits
+		first := commits(t, conns[:1])
+		<-h.started
+		ctx, cancel := context.WithCancel(t.Context())
+		conns[1].SetInterrupt(ctx)
+		second := commits(t, conns[1:2])
+		eventually(t, func() bool { return stats(t, path).Commits == before+2 })
+		third := commits(t, conns[2:])
+		eventually(t, func() bool { return stats(t, path).Commits == before+3 })
+		h.release <- nil
+		// Now the second is to lead.
+		require.NoError(t, <-first)
+		for range i % 4 {
+			runtime.Gosched()
+		}
+		cancel()
+		<-h.started
+		h.release <- nil
+		require.NoError(t, <-third)
+		if <-second == nil {
+			led++
+		}
+		h.hold.Store(false)
+		conns[1].SetInterrupt(context.Background())
+		exec(t, conns[0], "PRAGMA async_wait")
+	}
+	t.Logf("led %d of 300", led)
 }

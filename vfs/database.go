@@ -62,6 +62,8 @@ type database struct {
 	extent   walExtent                 // +checklocks:mu
 	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
 	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
+	handed   syncqueue.Job             // a sync of the WAL that the syncer does for its leader, if isHanded is set; +checklocks:mu
+	isHanded bool                      // +checklocks:mu
 	stop     bool                      // tells the syncer to end; +checklocks:mu
 	group    group                     // +checklocks:mu
 	walSyncs rounds                    // syncs of the WAL; +checklocks:mu

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"context"
 	"runtime"
 	"time"
 
@@ -45,7 +46,7 @@ func (db *database) complete() bool {
 
 // gather lets others join the sync that is due, with db.mu released meanwhile.
 // +checklocks:db.mu
-func (db *database) gather(w *waiter) {
+func (db *database) gather(ctx context.Context, w *waiter) {
 	g := &db.group
 	// Others than commits wait alone: they don't come again.
 	if w.commit == 0 || g.gathering || db.queue.Waiting(syncqueue.WAL) >= g.expected {
@@ -61,7 +62,7 @@ func (db *database) gather(w *waiter) {
 	g.gathering = true
 	before := db.queue.Waiting(syncqueue.WAL)
 	seen, start := before, db.now()
-	for turns := 0; !db.gathered(w) && db.now()-start < min(g.took/2, gatherMost); {
+	for turns := 0; !db.gathered(w) && ctx.Err() == nil && db.now()-start < min(g.took/2, gatherMost); {
 		nap := g.took / 8
 		if turns++; turns < gatherTurns {
 			db.unlocked(runtime.Gosched)

@@ -74,16 +74,25 @@ func TestGroupCommit(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		disabled rules.Set
+		contexts bool // that can be cancelled
 	}{
-		{"rule", 0},
-		{"control-H6", rules.H6},
-		{"control-wait", rules.GroupWait},
+		{"rule", 0, false},
+		{"rule-contexts", 0, true},
+		{"control-H6", rules.H6, false},
+		{"control-wait", rules.GroupWait, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHeldSyncs()
 			h.disabled = tt.disabled
 			path, conns := setup(t, h.recorder, 8, nil, full)
 			before := stats(t, path)
+			if tt.contexts {
+				for _, c := range conns {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					c.SetInterrupt(ctx)
+				}
+			}
 
 			h.hold.Store(true)
 			first := commits(t, conns[:1])

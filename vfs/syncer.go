@@ -17,7 +17,7 @@ type waiter struct {
 	wake  chan struct{} // answered, or to look whether it is to lead
 	err   error         // +checklocks:database.mu
 	done  bool          // +checklocks:database.mu
-	leads bool          // it may do the sync itself; +checklocks:database.mu
+	proxy bool          // when it leads, the syncer does the sync for it; +checklocks:database.mu
 
 	commit uint64      // number of the commit that waits, or 0; the waiter's own
 	timer  *time.Timer // the waiter's own
@@ -34,11 +34,10 @@ func (w *waiter) notify() {
 
 // syncWAL makes the WAL durable up to seq and returns when it is.
 //
-// The first to come leads: it does the sync in its own goroutine, which is faster than
+// The first to come leads: it lets others join, and then does the sync in its own goroutine, which is faster than
 // to hand it to another. Those that come meanwhile wait; when the sync ends,
 // it has answered those that it covers, and one of the others leads the next.
-// Who has a context that can be cancelled never leads, since a sync can't be interrupted:
-// the syncer does it.
+// Who has a context that can be cancelled leads too, but hands the sync over to the syncer, since it can't be interrupted.
 func (db *database) syncWAL(ctx context.Context, w *waiter, seq uint64) error {
 	return db.await(ctx, w, syncqueue.Request[*waiter]{
 		File: syncqueue.WAL, Seq: seq, Urgent: true,
@@ -59,7 +58,7 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 	}()
 
 	w.done, w.err = false, nil
-	w.leads = ctx.Done() == nil
+	w.proxy = ctx.Done() != nil && r.File == syncqueue.WAL
 	select {
 	case <-w.wake: // left over
 	default:
@@ -70,19 +69,21 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 		return db.result(err)
 	}
 	for !w.done {
-		if w.leads && r.File == syncqueue.WAL {
-			db.gather(w)
+		if r.File == syncqueue.WAL {
+			db.gather(ctx, w)
 			if w.done {
 				break
 			}
 		}
-		if w.leads && (r.File != syncqueue.WAL || db.complete()) {
+		if r.File != syncqueue.WAL || db.complete() {
 			if job, ok := db.queue.Next(r.File, db.now()); ok {
-				db.do(job, syncDB)
-				continue
+				if !w.proxy {
+					db.do(job, syncDB)
+					continue
+				}
+				db.handed, db.isHanded = job, true
+				db.wakeSyncer()
 			}
-		} else if !w.leads {
-			db.arm()
 		}
 		db.mu.Unlock()
 		select {
@@ -92,6 +93,7 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 		db.mu.Lock()
 		if !w.done && ctx.Err() != nil {
 			db.queue.Cancel(w)
+			db.succeed() // it may have been to lead
 			return ErrDurabilityUnknown
 		}
 	}
@@ -225,12 +227,18 @@ func (db *database) answer(answers []syncqueue.Answer[*waiter]) {
 		a.Waiter.done, a.Waiter.err = true, a.Err
 		a.Waiter.notify()
 	}
+	db.succeed()
+	if db.stop {
+		db.wakeSyncer()
+	}
+}
+
+// succeed sees to it that somebody does the next syncs.
+// +checklocks:db.mu
+func (db *database) succeed() {
 	db.promote(syncqueue.DB)
 	if !db.promote(syncqueue.WAL) {
 		db.arm()
-	}
-	if db.stop {
-		db.wakeSyncer()
 	}
 }
 
@@ -241,10 +249,8 @@ func (db *database) promote(file syncqueue.File) bool {
 		return false
 	}
 	for w := range db.queue.Waiters(file) {
-		if w.leads {
-			w.notify()
-			return true
-		}
+		w.notify()
+		return true
 	}
 	return false
 }
@@ -266,7 +272,8 @@ func (db *database) wakeSyncer() {
 	}
 }
 
-// syncer does the syncs that nobody waits for who could do them: those of commits at NORMAL.
+// syncer does the syncs that nobody waits for who could do them: those of commits at NORMAL,
+// and of leaders whose contexts can be cancelled.
 // It runs while the WAL is open, and ends only when no sync of it is running.
 func (db *database) syncer(stopped chan<- struct{}) {
 	defer close(stopped)
@@ -276,6 +283,11 @@ func (db *database) syncer(stopped chan<- struct{}) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for {
+		if db.isHanded {
+			db.isHanded = false
+			db.do(db.handed, nil)
+			continue
+		}
 		now := db.now()
 		if job, ok := db.queue.Next(syncqueue.WAL, now); ok {
 			db.do(job, nil)
