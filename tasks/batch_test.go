@@ -16,7 +16,8 @@ import (
 // TestLargeBatch: large results that come at once are written in several transactions of a few MiB,
 // so that neither the WAL nor other stores' patience has to hold all of them.
 func TestLargeBatch(t *testing.T) {
-	const n = 24
+	t.Parallel()
+	n := sized(24, 12)
 	large := strings.Repeat("x", 1<<20)
 	for name, write := range map[string]func(*testing.T, *tasks.Store, string){
 		"many": func(t *testing.T, st *tasks.Store, _ string) {

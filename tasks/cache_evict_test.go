@@ -86,6 +86,7 @@ func TestCacheUses(t *testing.T) {
 
 // TestCacheInvalidate: what is being computed when its key is invalidated isn't stored, and those who wait get a new one.
 func TestCacheInvalidate(t *testing.T) {
+	t.Parallel()
 	for name, invalidate := range map[string]func(*tasks.Store) error{
 		"key":  func(st *tasks.Store) error { return st.Invalidate(t.Context(), tasks.Form, 1) },
 		"type": func(st *tasks.Store) error { return st.InvalidateType(t.Context(), tasks.Form) },

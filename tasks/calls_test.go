@@ -115,6 +115,7 @@ func TestCancelledWhileLocked(t *testing.T) {
 
 // TestErrorsNameTheTask: whatever fails says which operation it was and on what, and wraps the cause.
 func TestErrorsNameTheTask(t *testing.T) {
+	t.Parallel()
 	check := func(t *testing.T, calls []methodCall, cause error) {
 		for _, call := range calls {
 			err := call.call(t.Context())
@@ -185,7 +186,7 @@ func TestErrorText(t *testing.T) {
 
 // TestCloseWhileBusy: calls that run while the store is closed succeed or say so, and nothing of the store stays behind.
 func TestCloseWhileBusy(t *testing.T) {
-	for round := range 3 {
+	for round := range sized(3, 1) {
 		st, _, path := open(t)
 		ctx := context.Background()
 		require.NoError(t, st.Create(ctx, "waited for", tasks.Form))

@@ -34,6 +34,7 @@ func (h *host) open(t *testing.T, path string, opts ...tasks.Option) *tasks.Stor
 // TestClockSteps: leases and backoffs last as long as they should when the clock is set, whichever of the host's processes
 // sees it first, and a time that the creator has set stays.
 func TestClockSteps(t *testing.T) {
+	t.Parallel()
 	for _, step := range []time.Duration{-100 * time.Hour, -time.Hour, -30 * time.Second, 30 * time.Second, time.Hour, 8 * 24 * time.Hour} {
 		t.Run(fmt.Sprint(step), func(t *testing.T) {
 			h := &host{wall: testclock.New()}

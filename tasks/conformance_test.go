@@ -13,6 +13,7 @@ import (
 
 // TestConformanceSQLite holds SQLite to what every backend has to do.
 func TestConformanceSQLite(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, func(t testing.TB, _ func() time.Time, opts ...tasks.Option) backendtest.Opened {
 		path := filepath.Join(t.TempDir(), "tasks.db")
 		open := func() backendtest.Store {
@@ -26,6 +27,7 @@ func TestConformanceSQLite(t *testing.T) {
 
 // TestConformanceMemory shows that the tests are about tasks and not about SQLite.
 func TestConformanceMemory(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, func(t testing.TB, now func() time.Time, opts ...tasks.Option) backendtest.Opened {
 		db := memory.New(now)
 		open := func() backendtest.Store {

@@ -14,6 +14,7 @@ import (
 
 // TestMoved: a store holds its database, whatever becomes of the name that it was opened by.
 func TestMoved(t *testing.T) {
+	t.Parallel()
 	for name, move := range map[string]func(t *testing.T, dir string){
 		"target": func(t *testing.T, dir string) {
 			require.NoError(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
@@ -56,6 +57,7 @@ func TestMoved(t *testing.T) {
 
 // TestDeleted: nothing is called durable that is written to a file without a name.
 func TestDeleted(t *testing.T) {
+	t.Parallel()
 	for _, vfs := range []string{"async", "unix"} {
 		for _, suffix := range []string{"", "-wal"} {
 			t.Run(vfs+suffix, func(t *testing.T) {

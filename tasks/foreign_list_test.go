@@ -13,6 +13,7 @@ import (
 
 // TestForeignIDs: a row whose id nobody can name holds up nobody: not workers, nor who creates, lists page by page, or closes.
 func TestForeignIDs(t *testing.T) {
+	t.Parallel()
 	for name, id := range map[string]string{"blob": "x'61'", "blob like a task's": "CAST('a' AS BLOB)", "null": "NULL", "empty": "''"} {
 		t.Run(name, func(t *testing.T) {
 			st, _, path := open(t)
@@ -99,13 +100,11 @@ func TestForeignTimesListed(t *testing.T) {
 
 // TestForeignManyRows: thousands of rows that others have written are gone through once, whatever they are.
 func TestForeignManyRows(t *testing.T) {
+	t.Parallel()
 	st, _, path := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	db, rows := openSQL(t, path), 2500 // more than a part of a cleanup
-	if raceEnabled {
-		rows = 700
-	}
+	db, rows := openSQL(t, path), sized(2500, 250) // together more than a part of a cleanup
 	for _, row := range []string{"NULL, 1", "CAST(i AS BLOB), 2.5", "'t' || i, 'text'", "'b' || i, x'00'", "'f' || i, 3.75"} {
 		_, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<` + strconv.Itoa(rows) + `)
 			INSERT INTO tasks(id, created_at, type, status) SELECT ` + row + `, 'form', 'completed' FROM n`)

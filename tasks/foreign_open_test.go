@@ -14,6 +14,7 @@ const pythonTable = `CREATE TABLE tasks(id TEXT PRIMARY KEY, type TEXT NOT NULL,
 
 // TestForeignTables: what isn't the task table is refused with what was found, and nothing is altered, not even the file's header.
 func TestForeignTables(t *testing.T) {
+	t.Parallel()
 	for sql, found := range map[string]string{
 		`CREATE TABLE tasks(id INTEGER PRIMARY KEY, type TEXT, status TEXT, result TEXT, created_at TEXT, updated_at TEXT)`:                              "want",
 		`CREATE TABLE tasks(id TEXT PRIMARY KEY, type TEXT, status TEXT, result TEXT, created_at TEXT, updated_at TEXT)`:                                 "created_at is TEXT; want INTEGER",
@@ -51,6 +52,7 @@ func TestForeignTables(t *testing.T) {
 
 // TestForeignTablesAccepted: a file may hold other tables, and the task table other columns.
 func TestForeignTablesAccepted(t *testing.T) {
+	t.Parallel()
 	for _, sql := range []string{
 		pythonTable, pythonTable[:len(pythonTable)-1] + `, remark TEXT, due INTEGER NOT NULL DEFAULT 0)`,
 		`CREATE TABLE theirs(id INTEGER PRIMARY KEY)`,

@@ -13,16 +13,17 @@ import (
 
 // TestForeignTimes: a time in the file that isn't one is an error that names the task; one far away is as it is.
 func TestForeignTimes(t *testing.T) {
+	t.Parallel()
+	st, _, path := open(t)
+	ctx := t.Context()
+	db := openSQL(t, path)
 	for value, want := range map[string]string{ // "" is an error
 		"0": "1970-01-01T00:00:00Z", "-1": "1969-12-31T23:59:59Z", "'12'": "1970-01-01T00:00:12Z", "1.75": "1970-01-01T00:00:01Z",
 		"-62167219200": "0000-01-01T00:00:00Z", "253402300799": "9999-12-31T23:59:59Z",
 		"-62167219201": "", "253402300800": "", "1700000000000": "", "9223372036854775807": "", "-9223372036854775808": "", "1e300": "",
 		"'2024-05-06'": "", "''": "", "x'00ff'": "", "'" + strings.Repeat("x", 100) + "'": "",
 	} {
-		st, _, path := open(t)
-		ctx := t.Context()
-		db := openSQL(t, path)
-		_, err := db.Exec("INSERT INTO tasks(id, type, status, created_at, updated_at) VALUES('a', 'form', 'pending', 1, " + value + "), ('b', 'form', 'pending', " + value + ", NULL)")
+		_, err := db.Exec("DELETE FROM tasks; INSERT INTO tasks(id, type, status, created_at, updated_at) VALUES('a', 'form', 'pending', 1, " + value + "), ('b', 'form', 'pending', " + value + ", NULL)")
 		require.NoError(t, err)
 		for _, id := range []string{"a", "b"} {
 			info, err := st.Status(ctx, id)
@@ -233,6 +234,7 @@ func TestFarDurations(t *testing.T) {
 
 // TestForeignStatus: a status that only looks like one of those that a task may come from isn't one.
 func TestForeignStatus(t *testing.T) {
+	t.Parallel()
 	for _, status := range []string{"", " ", "pend", "process", "pending processing x"} {
 		st, _, path := open(t)
 		_, err := openSQL(t, path).Exec("INSERT INTO tasks(id, type, status, created_at) VALUES('a', 'form', ?, 1)", status)

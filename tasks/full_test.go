@@ -69,6 +69,7 @@ func (f *smallFile) Truncate(to int64) error {
 
 // TestFullDisk: a full disk is known as one, by SQLite's code and by the system's.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	var left atomic.Int64
 	left.Store(1 << 40)
 	require.NoError(t, vfs.Register("tasks-small-disk", smallDisk{sqlitevfs.Find(""), &left}, vfs.Checkpoint(vfs.CheckpointOff)))

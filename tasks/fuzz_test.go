@@ -188,6 +188,7 @@ func FuzzStore(f *testing.F) {
 
 // TestStoreModel is a part of FuzzStore that always runs.
 func TestStoreModel(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(20)
 	if raceEnabled {
 		seeds = 4

@@ -147,8 +147,10 @@ func growing(t *testing.T, st *tasks.Store) []struct {
 
 // TestGrowth: the work of a call doesn't grow with tasks that it doesn't concern, and no statement goes through a whole table of tasks.
 func TestGrowth(t *testing.T) {
+	t.Parallel()
 	few, fewWork := grown(t, 50)
-	many, manyWork := grown(t, 2500)
+	n := sized(2500, 500)
+	many, manyWork := grown(t, n)
 	fewCalls, manyCalls := growing(t, few), growing(t, many)
 	for round := range 2 { // the first time, statements are prepared and pages read
 		for i, call := range fewCalls {
@@ -158,7 +160,7 @@ func TestGrowth(t *testing.T) {
 				continue
 			}
 			require.NotZero(t, a, call.name)
-			require.LessOrEqual(t, b, a+a/5+20, "%s: %d steps beside 50 tasks of each kind, %d beside 2500", call.name, a, b)
+			require.LessOrEqual(t, b, a+a/5+20, "%s: %d steps beside 50 tasks of each kind, %d beside %d", call.name, a, b, n)
 			if strings.HasPrefix(call.name, "list") && !strings.Contains(call.name, " of") || strings.HasPrefix(call.name, "cleanup") {
 				continue // they walk as far as they are asked to
 			}
@@ -203,11 +205,12 @@ func plans(t *testing.T, w *work) {
 
 // TestDueTasks: tasks that have become due are claimed, in the order of all tasks, also if they are many.
 func TestDueTasks(t *testing.T) {
+	t.Parallel()
 	st, c, _ := open(t, tasks.RelaxedByDefault())
 	ctx := t.Context()
-	start := c.Now()
+	start, n := c.Now(), sized(200, 80)
 	var list []tasks.NewTask
-	for i := range 200 {
+	for i := range n {
 		list = append(list, tasks.NewTask{ID: fmt.Sprint(i), Type: tasks.Form, Options: []tasks.CallOption{tasks.RunAt(start.Add(time.Hour))}})
 	}
 	require.Nil(t, st.CreateMany(ctx, list))
@@ -220,7 +223,7 @@ func TestDueTasks(t *testing.T) {
 	require.ErrorIs(t, err, tasks.ErrNoTask)
 	c.Add(time.Millisecond)
 	require.NoError(t, st.Create(ctx, "newest", tasks.Form))
-	for i := range 200 {
+	for i := range n {
 		got, err := st.Claim(ctx, time.Minute)
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprint(i), got.ID)

@@ -26,6 +26,7 @@ func tick(t *testing.T) *meter {
 // TestIdleStore: a store that nobody waits at does nothing, also after somebody has waited;
 // and however often somebody begins to wait, one connection looks.
 func TestIdleStore(t *testing.T) {
+	t.Parallel()
 	m, c := newMeter(), tick(t)
 	st, _, _ := open(t, m.option())
 	require.NoError(t, st.Create(t.Context(), "a", tasks.Form))
@@ -52,6 +53,7 @@ func TestIdleStore(t *testing.T) {
 
 // TestIdleRun: a worker without a task looks for one four times a second, by the connections that are open.
 func TestIdleRun(t *testing.T) {
+	t.Parallel()
 	m := newMeter()
 	st, _, _ := open(t, m.option())
 	ctx, cancel := context.WithCancel(t.Context())
@@ -73,6 +75,7 @@ func TestIdleRun(t *testing.T) {
 
 // TestIdleHandler: a handler that runs costs a look each 100 ms as well.
 func TestIdleHandler(t *testing.T) {
+	t.Parallel()
 	m := newMeter()
 	st, _, _ := open(t, m.option())
 	require.NoError(t, st.Create(t.Context(), "a", tasks.Form))
@@ -97,7 +100,8 @@ func TestIdleHandler(t *testing.T) {
 // TestWaitersCostWritersNothing: what a Create does doesn't depend on how many wait for other tasks,
 // and nobody looks at a task that rests, whichever store the Create is made by.
 func TestWaitersCostWritersNothing(t *testing.T) {
-	const waiters, creates = 2000, 200
+	t.Parallel()
+	waiters, creates := sized(2000, 300), sized(200, 40)
 	for _, same := range []bool{true, false} {
 		t.Run(fmt.Sprint("same=", same), func(t *testing.T) {
 			cost := func(waiters int) (others int, what []string) {
@@ -115,8 +119,12 @@ func TestWaitersCostWritersNothing(t *testing.T) {
 				defer wg.Wait()
 				defer cancel()
 				first := make(chan struct{}, waiters)
+				var all []tasks.NewTask
 				for i := range waiters {
-					require.NoError(t, st.Create(ctx, fmt.Sprint(i), tasks.Form, tasks.Relaxed()))
+					all = append(all, tasks.NewTask{ID: fmt.Sprint(i), Type: tasks.Form})
+				}
+				require.Nil(t, st.CreateMany(ctx, all, tasks.Relaxed()))
+				for i := range waiters {
 					wg.Go(func() {
 						for range st.Watch(ctx, fmt.Sprint(i)) {
 							first <- struct{}{}
@@ -126,7 +134,10 @@ func TestWaitersCostWritersNothing(t *testing.T) {
 				for range waiters {
 					<-first
 				}
-				m.looks(t, 2)
+				for rests := false; !rests; { // they are told of what was created before they looked
+					_, _, others, _ := m.during(func() { m.looks(t, 2) })
+					rests = others == 0
+				}
 				_, looks, others, what := m.during(func() {
 					for i := range creates {
 						require.NoError(t, by.Create(ctx, fmt.Sprint("new", i), tasks.Form))
@@ -144,7 +155,8 @@ func TestWaitersCostWritersNothing(t *testing.T) {
 
 // TestWaitTold: of tasks that two stores change at the same time, each is told to those who wait at either.
 func TestWaitTold(t *testing.T) {
-	const n = 300
+	t.Parallel()
+	n := sized(300, 60)
 	a, _, path := open(t)
 	b, err := tasks.Open(t.Context(), path)
 	require.NoError(t, err)
@@ -182,6 +194,7 @@ func TestWaitTold(t *testing.T) {
 
 // TestWaitBehindTheLog: who waits is told also if so much was changed between two looks that the log has lost it.
 func TestWaitBehindTheLog(t *testing.T) {
+	t.Parallel()
 	st, _, path := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -194,7 +207,7 @@ func TestWaitBehindTheLog(t *testing.T) {
 		}
 		_, err := db.Exec(`BEGIN IMMEDIATE; UPDATE tasks SET status='completed' WHERE id='a';
 			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<12000)
-			INSERT INTO tasks(id, type, status, created_at) SELECT 'n' || i, 'form', 'pending', 1 FROM n; COMMIT`)
+			INSERT INTO task_changes(id) SELECT 'n' || i FROM n; COMMIT`) // as so many changes would
 		require.NoError(t, err)
 	}
 	var n int
@@ -215,19 +228,23 @@ func TestWaitBehindTheLog(t *testing.T) {
 // TestReadersBound: however many read at once, the store opens so many connections.
 // The others wait, with their context, and until the store is closed.
 func TestReadersBound(t *testing.T) {
+	t.Parallel()
 	m := newMeter()
 	st, err := tasks.Open(t.Context(), filepath.Join(t.TempDir(), "t.db"), m.option(), tasks.Readers(3))
 	require.NoError(t, err)
 	defer st.Close()
-	for i := range 1000 {
-		require.NoError(t, st.Create(t.Context(), fmt.Sprint(i), tasks.Form, tasks.Relaxed()))
+	rows := sized(1000, 100)
+	var all []tasks.NewTask
+	for i := range rows {
+		all = append(all, tasks.NewTask{ID: fmt.Sprint(i), Type: tasks.Form})
 	}
+	require.Nil(t, st.CreateMany(t.Context(), all, tasks.Relaxed()))
 	var wg sync.WaitGroup
 	connects, _, _, _ := m.during(func() {
-		for range 300 {
+		for range sized(300, 60) {
 			wg.Go(func() {
 				list, err := st.List(t.Context(), tasks.Query{Limit: 1000})
-				if err != nil || len(list) != 1000 {
+				if err != nil || len(list) != rows {
 					t.Error(len(list), err)
 				}
 			})

@@ -11,6 +11,7 @@ import (
 
 // TestDepth: what could be stored but not decoded is refused.
 func TestDepth(t *testing.T) {
+	t.Parallel()
 	st, _, _ := open(t)
 	ctx := t.Context()
 	nested := func(n int) json.RawMessage {

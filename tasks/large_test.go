@@ -34,6 +34,7 @@ func (p *pagesRead) during(t *testing.T, f func()) (n int) {
 
 // TestLargeResultUntouched: what doesn't need a result doesn't go through its pages, however large it is.
 func TestLargeResultUntouched(t *testing.T) {
+	t.Parallel()
 	const size = 8 << 20
 	var p pagesRead
 	st, err := tasks.Open(t.Context(), filepath.Join(t.TempDir(), "t.db"), tasks.Readers(1),

@@ -70,6 +70,7 @@ func sqlFile(t *testing.T, path, sql string) {
 
 // TestMigrate: a file of each older version opens, keeps its data, and can do what a new one can.
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	for version, schema := range schemas {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "tasks.db")
@@ -115,6 +116,7 @@ func TestMigrate(t *testing.T) {
 
 // TestNewLikeMigrated: a new file has what an empty one has after all migrations.
 func TestNewLikeMigrated(t *testing.T) {
+	t.Parallel()
 	look := func(path string) (all []string) {
 		st, err := tasks.Open(t.Context(), path)
 		require.NoError(t, err)
@@ -157,7 +159,8 @@ func TestNewerVersion(t *testing.T) {
 
 // TestOpenNewTogether: stores of one process open the same new file at the same time.
 func TestOpenNewTogether(t *testing.T) {
-	for range 30 {
+	t.Parallel()
+	for range sized(30, 5) {
 		path := filepath.Join(t.TempDir(), "tasks.db")
 		var wg sync.WaitGroup
 		for i := range 8 {
@@ -192,6 +195,7 @@ func (c *countdown) Err() error {
 
 // TestOpenCancelled: a cancelled context ends the wait for somebody who has the file.
 func TestOpenCancelled(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	c, err := sqlite3.Open("file:" + filepath.ToSlash(path))
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,7 +159,7 @@ var roles = map[string]func(t *testing.T, st *tasks.Store, path string){
 			say("holding")
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}}, 1, tasks.LeaseTime(tasks.MinLease))
+		}}, 1, tasks.LeaseTime(time.Hour))
 	},
 	// open opens new files at the same time as others.
 	"open": func(t *testing.T, _ *tasks.Store, path string) {
@@ -180,6 +181,7 @@ const newFiles = 5
 
 // TestProcessesDo: of three processes that ask for the same, one computes.
 func TestProcessesDo(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	computed, got := map[string]int{}, map[string]int{}
 	for _, c := range startChildren(t, 3, "do", path) {
@@ -200,7 +202,8 @@ func TestProcessesDo(t *testing.T) {
 
 // TestProcessesClaim: three processes complete each task once.
 func TestProcessesClaim(t *testing.T) {
-	const n = 300
+	t.Parallel()
+	n := sized(300, 60)
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	st, err := tasks.Open(t.Context(), path)
 	require.NoError(t, err)
@@ -228,6 +231,7 @@ func TestProcessesClaim(t *testing.T) {
 
 // TestProcessesWait: each of two processes sees what the other has changed.
 func TestProcessesWait(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	st, err := tasks.Open(t.Context(), path)
 	require.NoError(t, err)
@@ -247,8 +251,11 @@ func TestProcessesWait(t *testing.T) {
 
 // TestProcessKilled: others go on with the task and the computation of a process that was killed.
 func TestProcessKilled(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tasks.db")
-	st, err := tasks.Open(t.Context(), path, tasks.Backoff(func(int) time.Duration { return 0 }))
+	var ahead atomic.Int64
+	st, err := tasks.Open(t.Context(), path, tasks.Backoff(func(int) time.Duration { return 0 }),
+		tasks.Clock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }))
 	require.NoError(t, err)
 	defer st.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -260,6 +267,7 @@ func TestProcessKilled(t *testing.T) {
 	require.ErrorIs(t, err, tasks.ErrNoTask)
 	require.NoError(t, c.cmd.Process.Kill())
 	require.Error(t, c.cmd.Wait())
+	ahead.Store(int64(time.Hour)) // the lease ends
 
 	working, stop := context.WithCancel(ctx)
 	ran := make(chan error)
@@ -287,6 +295,7 @@ func TestProcessKilled(t *testing.T) {
 
 // TestProcessesOpen: processes open the same new file at the same time.
 func TestProcessesOpen(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	children := startChildren(t, 3, "open", path)
 	for i := range newFiles {

@@ -164,6 +164,7 @@ func (b *flaky) Finish(ctx context.Context, o tasks.Outcome, durable bool) error
 
 // TestRunErrorsPass: an error that passes neither ends Run nor drops what was computed; one that can't pass does.
 func TestRunErrorsPass(t *testing.T) {
+	t.Parallel()
 	full := errors.New("disk full")
 	b := &flaky{Backend: memory.New(time.Now).Backend(), err: full}
 	b.claims.Store(2)

@@ -16,6 +16,7 @@ import (
 
 // TestRunDrains: handlers that run when the context is done have their grace period, and no task is claimed any more.
 func TestRunDrains(t *testing.T) {
+	t.Parallel()
 	for _, grace := range []time.Duration{time.Hour, 0} {
 		t.Run(fmt.Sprint("grace=", grace), func(t *testing.T) {
 			st, _, _ := open(t)
@@ -57,6 +58,7 @@ func TestRunDrains(t *testing.T) {
 
 // TestRunLease: a lease is extended while the handler runs; when it is lost, the handler is told.
 func TestRunLease(t *testing.T) {
+	t.Parallel()
 	st, c, path := open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

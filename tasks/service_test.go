@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var documents = flag.Int("documents", 400, "how many documents TestService has")
+var documents = flag.Int("documents", sized(400, 150), "how many documents TestService has")
 
 // slots is how many documents a process of the service works on at the same time.
 const slots = 4
@@ -121,6 +121,7 @@ func (s *service) keep(n int) {
 // documents that kill their process, and a clock that is set forward and back. All documents are done,
 // each attempt is accounted for, no slot is lost, and nobody pays for a neighbour.
 func TestService(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	st, err := tasks.Open(t.Context(), path, tasks.MaxAttempts(3))
 	require.NoError(t, err)

@@ -200,6 +200,7 @@ func TestInput(t *testing.T) {
 }
 
 func TestManyAndList(t *testing.T) {
+	t.Parallel()
 	st, c, _ := open(t)
 	ctx := t.Context()
 	var list []tasks.NewTask
@@ -260,6 +261,7 @@ func TestManyAndList(t *testing.T) {
 
 // TestCleanupGivesSpaceBack: the file is smaller after it.
 func TestCleanupGivesSpaceBack(t *testing.T) {
+	t.Parallel()
 	st, c, path := open(t)
 	ctx := t.Context()
 	for i := range 200 {
@@ -283,6 +285,7 @@ func TestCleanupGivesSpaceBack(t *testing.T) {
 
 // TestDurability: a call returns once a sync has covered it, unless it is relaxed.
 func TestDurability(t *testing.T) {
+	t.Parallel()
 	st, _, path := open(t)
 	ctx := t.Context()
 	require.NoError(t, st.Create(ctx, "a", tasks.Form))

@@ -20,6 +20,7 @@ import (
 
 // TestClaimOnce: workers of two stores are handed out each task once.
 func TestClaimOnce(t *testing.T) {
+	t.Parallel()
 	st, c, path := open(t)
 	other, err := tasks.Open(t.Context(), path, tasks.Clock(c.Now))
 	require.NoError(t, err)
@@ -275,6 +276,7 @@ func TestClaimInput(t *testing.T) {
 
 // TestRun: all tasks end, never more at a time than allowed, and what goes wrong is kept.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	st, _, _ := open(t, tasks.MaxAttempts(1))
 	ctx, cancel := context.WithCancel(t.Context())
 	for i := range 50 {

@@ -69,7 +69,7 @@ func oneWins(e *env) {
 }
 
 func claimOnce(e *env) {
-	const n = 100
+	const n = 40
 	var list []tasks.NewTask
 	for i := range n {
 		list = append(list, tasks.NewTask{ID: fmt.Sprint(i), Type: []tasks.Type{tasks.Document, tasks.Form}[i%2]})

@@ -64,7 +64,7 @@ func (s forgetful) Result(c ctx, id string) (tasks.Result, error) {
 }
 
 func forget(f forgetful) func(*tasks.Store) Store {
-	return func(s *tasks.Store) Store { f.Store = s; return f }
+	return func(s *tasks.Store) Store { g := f; g.Store = s; return g }
 }
 
 // careless gets the other new calls wrong.
