@@ -47,7 +47,7 @@ func RelaxedByDefault() Option {
 	return func(c *config) { c.relaxed = true }
 }
 
-// VFS sets the VFS that the database is opened with, by the name that it was registered by. Default "async".
+// VFS sets the VFS that the database is opened with, by the name that it was registered by. Default "async"; the empty name is the operating system's.
 func VFS(name string) Option {
 	return func(c *config) { c.vfs = name }
 }

@@ -46,7 +46,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	}
 	b := &sqliteBackend{config: c, path: path, closing: make(chan struct{})}
 	b.pool = newReaderPool(c.readers, b.newReader)
-	b.uri = fileURI(path, c.vfs)
+	b.uri = fileURI(path, c.vfs, "rwc")
 	b.clock.now, b.clock.elapsed = c.now, c.elapsed
 	b.clock.look()
 	conn, err := b.connect(ctx, writerCache)
@@ -56,7 +56,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	if err := b.setUp(ctx, conn); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
-	b.uri += "&mode=rw" // no other connection makes a file, if somebody has deleted this one
+	b.uri = fileURI(path, c.vfs, "rw") // no other connection makes a file, if somebody has deleted this one
 	if b.poller.seq, err = queryInt(conn, lastChange); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
@@ -66,12 +66,16 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	return b, nil
 }
 
-func fileURI(path, vfs string) string {
+func fileURI(path, vfs, mode string) string {
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "vfs=" + url.QueryEscape(vfs)}).String()
+	query := url.Values{"mode": {mode}}
+	if vfs != "" { // an empty name is that of no VFS on one of the engines
+		query.Set("vfs", vfs)
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}).String()
 }
 
 // connect opens a connection with a cache of that many KiB.
