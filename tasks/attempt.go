@@ -134,8 +134,7 @@ func (a *attempt) abandon(done <-chan handled) {
 	stuck := StuckInfo{Task: a.task.Info, After: time.Since(a.task.began), Cause: a.over}
 	go func() {
 		<-done
-		stuck.Returned, stuck.After = true, time.Since(a.task.began)
-		a.store.hooks.stuck(ctx, stuck)
+		a.store.hooks.stuck(ctx, StuckInfo{Task: stuck.Task, After: time.Since(a.task.began), Cause: stuck.Cause, Returned: true})
 	}()
 	a.store.hooks.stuck(ctx, stuck)
 	a.report(handled{err: errors.New("the handler doesn't return")})

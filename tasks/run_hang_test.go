@@ -74,7 +74,7 @@ func TestRunStuck(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, tasks.Error, r.Status)
 	require.Contains(t, r.Error, "doesn't return")
-	require.NoError(t, st.Create(ctx, "good", tasks.Form))
+	require.NoError(t, st.Create(ctx, "good", tasks.Form, tasks.TaskTimeout(24*time.Hour)))
 	_, err = st.Wait(ctx, "good") // it has the only slot
 	require.NoError(t, err)
 	// One that has no timeout: the end of Run doesn't hang for it either.

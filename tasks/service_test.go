@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -96,7 +97,7 @@ func (s *service) keep(n int) {
 		s.mu.Lock()
 		s.pids[n] = c.cmd.Process
 		s.mu.Unlock()
-		c.goOn()
+		_, _ = io.WriteString(c.in, "go\n") // unless it has been killed since
 		ended := make(chan struct{})
 		go func() {
 			for c.line() != "" {
@@ -110,7 +111,7 @@ func (s *service) keep(n int) {
 			s.died++
 			s.mu.Unlock()
 		case <-s.stop:
-			c.goOn()
+			_, _ = io.WriteString(c.in, "go\n")
 			<-ended
 			return
 		}
