@@ -131,6 +131,11 @@
 //
 // A commit that waits returns early with [ErrDurabilityUnknown] if its context is done; see there.
 //
+// # Events
+//
+// [AddEvents] sets functions that are called after syncs, waits, checkpoints and so on, and [SetLogger] where failures are logged:
+// for every database, or for one by its path, open or not yet, also for the VFS that the import registers.
+//
 // # What durable means
 //
 // Durable is what has come through an fsync. On macOS that leaves it in the drive's cache, as SQLite does by default:

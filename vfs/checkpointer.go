@@ -72,7 +72,7 @@ func (c *checkpointer) filled(ctx context.Context, commit ckptplan.Commit) bool 
 	c.warned = c.warned || inVain
 	c.mu.Unlock()
 	if warn {
-		c.db.vfs.log().Warn("asyncvfs: a checkpoint in the background takes very long; until it ends, commits do checkpoints themselves",
+		c.db.log().Warn("asyncvfs: a checkpoint in the background takes very long; until it ends, commits do checkpoints themselves",
 			"database", c.db.name, "waited", holdPatience)
 	}
 	if verdict == ckptplan.Slow {
@@ -89,6 +89,7 @@ func (c *checkpointer) hold(ctx context.Context) bool {
 	}
 	goOn := c.goOn
 	c.mu.Unlock()
+	c.db.tellStallBegan(StallCheckpoint)
 	start := time.Now()
 	timer := time.NewTimer(holdPatience)
 	defer timer.Stop()
@@ -100,6 +101,7 @@ func (c *checkpointer) hold(ctx context.Context) bool {
 		inTime = false
 	}
 	held := time.Since(start)
+	c.db.tellStallEnded(StallCheckpoint, held)
 	c.mu.Lock()
 	c.tally.held += held
 	c.tally.maxHeld = max(c.tally.maxHeld, held)
@@ -136,11 +138,13 @@ func (c *checkpointer) run(ended chan<- struct{}) {
 			return
 		}
 		c.mu.Unlock()
+		c.db.tellCheckpointBegan(true)
 		start := time.Now()
 		out, err := c.backfiller.do(step, patience)
 		out.Took = time.Since(start)
 		out.Aborted = errors.Is(err, errStopped)
 		out.Failed = err != nil && !out.Aborted
+		c.tellEnded(out, err)
 		c.mu.Lock()
 		c.tally.took += out.Took
 		c.tally.longest = max(c.tally.longest, out.Took)
@@ -154,6 +158,16 @@ func (c *checkpointer) run(ended chan<- struct{}) {
 	}
 }
 
+// tellEnded tells of a step that has ended.
+func (c *checkpointer) tellEnded(out ckptplan.Outcome, err error) {
+	if out.Aborted {
+		err = nil
+	}
+	c.db.tellCheckpointEnded(CheckpointEndedInfo{
+		Background: true, Frames: out.Frames, Left: out.Left, Duration: out.Took, Stopped: out.Aborted, Err: err,
+	})
+}
+
 // note logs why checkpoints are left to those that commit, once for each reason.
 // +checklocks:c.mu
 func (c *checkpointer) note(err error) {
@@ -162,7 +176,7 @@ func (c *checkpointer) note(err error) {
 	if before != nil && before.Error() == err.Error() || c.db.failure.Load() != nil {
 		return
 	}
-	log, name := c.db.vfs.log(), c.db.name
+	log, name := c.db.log(), c.db.name
 	c.mu.Unlock()
 	defer c.mu.Lock()
 	log.Warn("asyncvfs: no checkpoint in the background; commits do them themselves", "database", name, "err", err)

@@ -81,6 +81,7 @@ type database struct {
 	warnedNotTried atomic.Int64            // when that was logged
 	coverage       coverage
 	checkpointer   *checkpointer
+	observed       observing
 }
 
 func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {

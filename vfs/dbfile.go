@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/shmguard"
@@ -58,6 +59,8 @@ type dbFile struct {
 	checkpointing bool
 	checkpointErr error
 	checkpointOff bool
+	// checkpointBegan is when, and zero once its end was told.
+	checkpointBegan time.Time
 }
 
 func newDBFile(l *lease, k knobs) *dbFile {
@@ -138,7 +141,12 @@ func (f *dbFile) Truncate(size int64) error {
 	if err == nil && f.wal != nil && f.checkpointOff {
 		// H2: the whole WAL has been brought over, and SQLite says so next,
 		// to other processes too. At synchronous=OFF it asks for no sync before it does.
-		return tag(f.syncDB(true))
+		err = f.syncDB(true)
+		f.endCheckpoint(err)
+		return tag(err)
+	}
+	if err != nil {
+		f.endCheckpoint(err)
 	}
 	return err
 }
@@ -182,7 +190,9 @@ func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
 		return nil
 	}
 	f.db.noteFlags(flags)
-	return tag(f.syncDB(true))
+	err := f.syncDB(true)
+	f.endCheckpoint(err)
+	return tag(err)
 }
 
 // syncDB makes the database file durable through this handle.
@@ -214,8 +224,25 @@ func (f *dbFile) CheckpointStart() {
 // CheckpointDone comes before the database file is truncated and synced.
 func (f *dbFile) CheckpointDone() {
 	vfsutil.WrapCheckpointDone(f.File)
-	if f.wal != nil && f.checkpointErr == nil && f.db.failed() == nil {
-		f.syncPartial()
+	if f.wal == nil {
+		return
+	}
+	err := f.checkpointErr
+	if err == nil {
+		err = f.db.failed()
+	}
+	if err != nil {
+		f.endCheckpoint(err)
+		return
+	}
+	f.syncPartial()
+}
+
+// endCheckpoint tells of the end of a checkpoint of SQLite's.
+func (f *dbFile) endCheckpoint(err error) {
+	if !f.checkpointBegan.IsZero() {
+		f.db.tellCheckpointEnded(CheckpointEndedInfo{Frames: -1, Duration: time.Since(f.checkpointBegan), Err: err})
+		f.checkpointBegan = time.Time{}
 	}
 }
 
@@ -225,7 +252,9 @@ func (f *dbFile) startCheckpoint() {
 	if f.wal == nil {
 		return
 	}
-	f.checkpointing = true
+	f.endCheckpoint(nil)
+	f.checkpointing, f.checkpointBegan = true, time.Now()
+	f.db.tellCheckpointBegan(false)
 	// But for OFF, SQLite has just asked for a sync of the WAL.
 	f.checkpointOff = !f.wal.syncAsked
 	f.wal.syncAsked = false

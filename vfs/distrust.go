@@ -33,7 +33,7 @@ func (f *dbFile) syncPartial() {
 		}
 	}
 	// Nobody can be told of an error here. It fails the database, and then nBackfill is taken back.
-	f.syncDB(true)
+	f.endCheckpoint(f.syncDB(true))
 }
 
 // distrust has all frames of the WAL brought over once more, by the next checkpoint of whichever process.

@@ -61,7 +61,7 @@ func (db *database) warnNotTried(err error) {
 	if last != 0 && now-last < int64(time.Second) || !db.warnedNotTried.CompareAndSwap(last, max(1, now)) {
 		return
 	}
-	db.vfs.log().Warn("asyncvfs: a sync could not be tried; it will be tried again",
+	db.log().Warn("asyncvfs: a sync could not be tried; it will be tried again",
 		slog.String("database", db.name), slog.Any("err", err))
 }
 

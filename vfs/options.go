@@ -90,7 +90,8 @@ func MaxPending(bytes int64) Option {
 	return func(c *config) { c.maxPending = uint64(bytes) }
 }
 
-// Logger sets where failures are logged. The default is [slog.Default].
+// Logger sets where failures are logged, for the databases that are first opened through this VFS.
+// The default is what [SetLogger] has set, and [slog.Default] where that is nothing.
 func Logger(l *slog.Logger) Option {
 	return func(c *config) { c.logger = l }
 }
@@ -100,6 +101,7 @@ func Logger(l *slog.Logger) Option {
 // The commits that wait for the sync are answered before it is called.
 // It must not wait for another sync, nor use the database: not call [Flush], [WaitDurable] or [SetMode].
 // Where several VFSes are registered, it is called for the databases that were first opened through its own.
+// [AddEvents] sets such functions for any VFS, and for more than syncs.
 func OnSync(f func(SyncEvent)) Option {
 	return func(c *config) { c.onSync = f }
 }
@@ -119,10 +121,13 @@ type SyncEvent struct {
 }
 
 func (c *config) log() *slog.Logger {
-	if c.logger == nil {
-		return slog.Default()
+	if c.logger != nil {
+		return c.logger
 	}
-	return c.logger
+	if l := defaultLogger.Load(); l != nil {
+		return l
+	}
+	return slog.Default()
 }
 
 func newConfig(opts []Option) (*config, error) {

@@ -18,6 +18,9 @@ var registry struct {
 	mu  sync.Mutex
 	dbs []*database // +checklocks:mu
 
+	observers []*observer // of events, in the order in which they were added; +checklocks:mu
+	loggers   []*observer // of databases by name; +checklocks:mu
+
 	// unsyncedMu guards the list and whether each is over. No lock is taken while it is held.
 	unsyncedMu sync.Mutex
 	unsynced   []*unsynced
@@ -42,6 +45,16 @@ func acquire(v *asyncVFS, file sqlitevfs.File, name *sqlitevfs.Filename) (*lease
 	if err != nil {
 		return nil, sqlitevfs.SystemError(err, sqlite3.IOERR_FSTAT)
 	}
+	lookAgain()
+	l, opened := newLease(v, file, name, id)
+	if opened {
+		l.db.tellOpened()
+	}
+	return l, nil
+}
+
+// newLease returns a lease of the database, and whether it is the first.
+func newLease(v *asyncVFS, file sqlitevfs.File, name *sqlitevfs.Filename, id identity) (l *lease, opened bool) {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
 	var db *database
@@ -54,10 +67,12 @@ func acquire(v *asyncVFS, file sqlitevfs.File, name *sqlitevfs.Filename) (*lease
 	if db == nil {
 		db = newDatabase(v, id, name)
 		registry.dbs = append(registry.dbs, db)
+		db.observe()
+		opened = true
 	}
-	l := &lease{db: db, file: file}
+	l = &lease{db: db, file: file}
 	db.leases[l] = struct{}{}
-	return l, nil
+	return l, opened
 }
 
 // end closes the database file and gives the lease back.
@@ -73,6 +88,7 @@ func (l *lease) end() error {
 	if left == 0 {
 		l.db.own.close()
 		l.db.dir.close()
+		l.db.tellClosed()
 	}
 	return err
 }

@@ -194,7 +194,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		db.group.synced(took, len(answers), db.queue.Waiting(syncqueue.WAL))
 	}
 	db.answer(answers)
-	if failure != nil || db.vfs.onSync != nil {
+	if failure != nil || db.vfs.onSync != nil || db.observed.listeners.Load() != nil {
 		db.unlocked(func() { db.report(event) })
 	}
 }
@@ -207,17 +207,18 @@ func (db *database) unlocked(f func()) {
 	f()
 }
 
-// report tells the log and the callback of a sync that ended.
+// report tells the log, the callback and the events of a sync that ended.
 func (db *database) report(event SyncEvent) {
 	if event.Err != nil {
 		e := event.Err.(*SyncError)
-		db.vfs.log().Error("asyncvfs: sync failed; the database takes no more commits until it is closed and opened anew",
+		db.log().Error("asyncvfs: sync failed; the database takes no more commits until it is closed and opened anew",
 			"database", e.Database, "file", e.File, "err", e.Err,
 			"durable_commits", e.DurableCommits, "commits", e.Commits)
 	}
 	if db.vfs.onSync != nil {
 		db.vfs.onSync(event)
 	}
+	db.tellSync(event)
 }
 
 // answer tells the waiters, and sees to it that somebody does the next sync.
@@ -320,19 +321,24 @@ func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq ui
 		return db.result(err)
 	}
 	// Backpressure.
-	stalled := false
+	stalled, began := false, now
 	for {
 		target := db.queue.Stall(seq, k.maxPending, now, k.maxDelay)
 		if target == 0 {
 			break
 		}
-		if !stalled {
+		first := !stalled
+		if first {
 			stalled = true
 			db.tally.stalls++
 		}
 		db.mu.Unlock()
+		if first {
+			db.tellStallBegan(StallPending)
+		}
 		err := db.await(ctx, w, syncqueue.Request[*waiter]{File: syncqueue.WAL, Seq: target}, nil)
 		if err != nil {
+			db.tellStallEnded(StallPending, db.now()-began)
 			return err
 		}
 		db.mu.Lock()
@@ -341,6 +347,9 @@ func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq ui
 	db.queue.Acknowledged(seq, now)
 	db.arm()
 	db.mu.Unlock()
+	if stalled {
+		db.tellStallEnded(StallPending, now-began)
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
@@ -193,6 +194,7 @@ func (w *walFile) flushHeader() error {
 // restart begins a new generation, before its header is written.
 func (w *walFile) restart() error {
 	w.count()
+	used := w.db.walEnd.Load()
 	// H2: what the WAL holds now is durable in the database file before it is overwritten.
 	for !w.db.restartWAL() {
 		if err := w.main.syncDB(false); err != nil {
@@ -201,6 +203,7 @@ func (w *walFile) restart() error {
 	}
 	// What this handle wrote before belongs to a transaction that was rolled back.
 	w.syncAsked, w.end = false, 0
+	w.db.tellRestarted(used)
 	return nil
 }
 
@@ -287,7 +290,9 @@ func (w *walFile) commit() error {
 	switch {
 	case full || Mode(db.mode.Load()) == Sync:
 		f.waiter.commit = n
+		start := time.Now()
 		err = db.syncWAL(f.context(), f.waiter, seq)
+		db.tellCommit(time.Since(start), err)
 	case !f.off:
 		err = db.commitNormal(f.context(), f.waiter, f.knobs, seq)
 	}
