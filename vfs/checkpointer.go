@@ -45,7 +45,6 @@ type checkpointer struct {
 type checkpointTally struct {
 	failed        uint64
 	took, longest time.Duration
-	held, maxHeld time.Duration
 	lastErr       error
 }
 
@@ -102,9 +101,8 @@ func (c *checkpointer) hold(ctx context.Context) bool {
 	}
 	held := time.Since(start)
 	c.db.tellStallEnded(StallCheckpoint, held)
+	c.db.times.hold.observe(held, c.db.now())
 	c.mu.Lock()
-	c.tally.held += held
-	c.tally.maxHeld = max(c.tally.maxHeld, held)
 	return inTime
 }
 

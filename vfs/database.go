@@ -68,6 +68,7 @@ type database struct {
 	group    group                     // +checklocks:mu
 	walSyncs rounds                    // syncs of the WAL; +checklocks:mu
 	tally    tally                     // +checklocks:mu
+	times    times
 
 	kick chan struct{} // wakes the syncer
 
@@ -101,7 +102,10 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		refreshMu: make(ioMutex, 1),
 		own:       ownFile{ioMu: make(ioMutex, 1)},
 	}
-	db.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: db.rules})
+	db.queue = syncqueue.New[*waiter](syncqueue.Config{
+		MinInterval: minInterval, Disabled: db.rules,
+		Window: db.times.window.observe,
+	})
 	db.checkpointer = newCheckpointer(db)
 	db.mode.Store(registry.mode.Load())
 	return db

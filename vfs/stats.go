@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
 )
@@ -14,18 +13,12 @@ type tally struct {
 	stalls      uint64
 	cancelled   uint64
 	checkpoints uint64
-	syncTime    time.Duration
-	longestSync time.Duration
-}
-
-func (t *tally) took(d time.Duration) {
-	t.syncTime += d
-	t.longestSync = max(t.longestSync, d)
 }
 
 // Statistics are the statistics of a database, since this process opened it.
 // PRAGMA async_stats returns them as a JSON object.
 // They count what this process does, not what others do to the same database.
+// Each [Histogram] has a maximum of all the time and one of the last minute.
 type Statistics struct {
 	// Database is the full path of the database.
 	Database string `json:"database"`
@@ -85,6 +78,20 @@ type Statistics struct {
 	WALBytes int64 `json:"wal_bytes"`
 	// WALRestarts is the number of times that the WAL was started over.
 	WALRestarts uint64 `json:"wal_restarts"`
+
+	// WALSyncTime is how long syncs of the WAL took. It includes that of its directory, where the WAL is new.
+	WALSyncTime Histogram `json:"wal_sync_time"`
+	// DBSyncTime is how long syncs of the database file took, in WAL mode.
+	DBSyncTime Histogram `json:"db_sync_time"`
+	// CommitWait is how long commits at FULL and EXTRA, or in mode [Sync], waited to become durable.
+	CommitWait Histogram `json:"commit_wait"`
+	// LossWindow is how long commits at NORMAL were returned and not yet durable:
+	// for each sync, the longest time of those that it made durable.
+	LossWindow Histogram `json:"loss_window"`
+	// StallTime is how long those commits waited that Stalls counts.
+	StallTime Histogram `json:"stall_time"`
+	// HoldTime is how long commits waited for checkpoints in the background.
+	HoldTime Histogram `json:"hold_time"`
 }
 
 // String returns the statistics as a JSON object.
@@ -115,10 +122,7 @@ func (db *database) stats() Statistics {
 		Syncs:            c.Syncs[syncqueue.WAL] + c.Syncs[syncqueue.DB],
 		WALSyncs:         c.Syncs[syncqueue.WAL],
 		DBSyncs:          c.Syncs[syncqueue.DB],
-		SyncMicros:       t.syncTime.Microseconds(),
-		MaxSyncMicros:    t.longestSync.Microseconds(),
 		PendingBytes:     db.queue.Pending(syncqueue.WAL),
-		MaxWindowMicros:  db.queue.LongestWindow().Microseconds(),
 		Stalls:           t.stalls,
 		Checkpoints:      t.checkpoints,
 		WALRestarts:      db.queue.Generation(),
@@ -126,9 +130,8 @@ func (db *database) stats() Statistics {
 		CheckpointMicros:    ckpt.took.Microseconds(),
 		MaxCheckpointMicros: ckpt.longest.Microseconds(),
 		FailedCheckpoints:   ckpt.failed,
-		HeldMicros:          ckpt.held.Microseconds(),
-		MaxHeldMicros:       ckpt.maxHeld.Microseconds(),
 	}
+	db.times.describe(&s, db.now())
 	if commits, first := db.queue.Unsynced(); commits > 0 {
 		s.PendingCommits = commits
 		s.OldestPendingMicros = (db.now() - first).Microseconds()

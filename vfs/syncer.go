@@ -188,7 +188,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			})
 		}
 	}
-	db.tally.took(took)
+	db.times.sync(job.File, took, db.now())
 	answers := db.queue.Done(job.File, err, db.now())
 	if job.File == syncqueue.WAL {
 		db.group.synced(took, len(answers), db.queue.Waiting(syncqueue.WAL))
@@ -338,7 +338,7 @@ func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq ui
 		}
 		err := db.await(ctx, w, syncqueue.Request[*waiter]{File: syncqueue.WAL, Seq: target}, nil)
 		if err != nil {
-			db.tellStallEnded(StallPending, db.now()-began)
+			db.stallEnded(began)
 			return err
 		}
 		db.mu.Lock()
@@ -348,9 +348,16 @@ func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq ui
 	db.arm()
 	db.mu.Unlock()
 	if stalled {
-		db.tellStallEnded(StallPending, now-began)
+		db.stallEnded(began)
 	}
 	return nil
+}
+
+// stallEnded counts the stall of a commit that began then.
+func (db *database) stallEnded(began syncqueue.Time) {
+	now := db.now()
+	db.times.stall.observe(now-began, now)
+	db.tellStallEnded(StallPending, now-began)
 }
 
 // request asks for a sync of the WAL that nobody waits for.

@@ -3,7 +3,6 @@ package vfs
 import (
 	"context"
 	"encoding/binary"
-	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
@@ -290,9 +289,11 @@ func (w *walFile) commit() error {
 	switch {
 	case full || Mode(db.mode.Load()) == Sync:
 		f.waiter.commit = n
-		start := time.Now()
+		start := db.now()
 		err = db.syncWAL(f.context(), f.waiter, seq)
-		db.tellCommit(time.Since(start), err)
+		end := db.now()
+		db.times.commit.observe(end-start, end)
+		db.tellCommit(end-start, err)
 	case !f.off:
 		err = db.commitNormal(f.context(), f.waiter, f.knobs, seq)
 	}

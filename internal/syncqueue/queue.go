@@ -59,6 +59,9 @@ type Config struct {
 	// MinInterval is the time since the last sync of a file
 	// after which a request for it needn't wait for its deadline.
 	MinInterval time.Duration
+	// Window, if not nil, is called for each sync, or end of a generation, that makes commits durable that were acknowledged before,
+	// with the longest time for which one of them was acknowledged and not yet durable.
+	Window func(d time.Duration, now Time)
 	// Disabled are safety rules that a test switches off.
 	Disabled rules.Set
 }
@@ -403,7 +406,9 @@ func (q *Queue[W]) advance(ws []waiting[W], file File, seq uint64, now Time) []w
 	f := &q.files[file]
 	f.durable = max(f.durable, seq)
 	if file == WAL {
-		q.window.durable(seq, now)
+		if d, ended := q.window.durable(seq, now); ended && q.cfg.Window != nil {
+			q.cfg.Window(d, now)
+		}
 	}
 	for len(f.queue) > 0 && f.queue[0].seq <= f.durable {
 		ws = append(ws, f.queue[0].waiters...)

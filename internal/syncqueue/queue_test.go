@@ -155,6 +155,31 @@ func TestWindow(t *testing.T) {
 	unsynced(0, 0)
 }
 
+// Each end of a window is told, with the longest of the commits that it ends.
+func TestWindowTold(t *testing.T) {
+	t.Parallel()
+	var told []Time
+	q := New[string](Config{Window: func(d, now Time) { told = append(told, d, now) }})
+	commit := func(now Time) {
+		q.Wrote(WAL, 1)
+		q.Acknowledged(q.Written(WAL), now)
+	}
+	commit(10)
+	commit(14)
+	q.Start(WAL, 20)
+	commit(25)
+	q.Done(WAL, nil, 30)
+	require.Equal(t, []Time{20, 30}, told)
+	q.Start(WAL, 30)
+	commit(33)
+	q.Restart(40) // ends both sets, and the running sync then ends none
+	require.Equal(t, []Time{20, 30, 15, 40}, told)
+	q.Done(WAL, nil, 45)
+	q.Start(WAL, 50)
+	q.Done(WAL, nil, 60) // nobody was at risk
+	require.Equal(t, []Time{20, 30, 15, 40}, told)
+}
+
 // A commit is acknowledged while a sync runs that covers it.
 func TestWindowDuringSync(t *testing.T) {
 	t.Parallel()

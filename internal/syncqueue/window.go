@@ -71,14 +71,17 @@ func (w *window) undone() {
 	w.during = acks{}
 }
 
-func (w *window) durable(seq uint64, now Time) {
+// durable ends the windows of commits whose bytes are durable now. It returns the longest, if there is any.
+func (w *window) durable(seq uint64, now Time) (d time.Duration, ended bool) {
 	// Where a set is covered in part it stays: rather too long a window than too short a one.
 	for _, a := range [...]*acks{&w.during, &w.after} {
 		if a.commits > 0 && seq >= a.to {
-			w.longest = max(w.longest, now-a.first)
+			d, ended = max(d, now-a.first), true
 			*a = acks{}
 		}
 	}
+	w.longest = max(w.longest, d)
+	return d, ended
 }
 
 // Unsynced returns the number of commits that are acknowledged and not durable,
