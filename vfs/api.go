@@ -13,6 +13,8 @@
 //	db, err := sql.Open("sqlite3", "file:app.db?vfs=async"+
 //		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
 //
+// [DSN] returns such a name with the settings that are recommended, and [TestDB] one for a test.
+//
 // # Guarantees
 //
 // PRAGMA synchronous keeps the meaning that SQLite documents. In WAL mode:
