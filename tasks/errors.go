@@ -18,6 +18,10 @@ var (
 	ErrTransition = errors.New("transition not allowed")
 	// ErrInvalid is what an [*InputError] is, for [errors.Is].
 	ErrInvalid = errors.New("invalid input")
+	// ErrTooLarge is, beside [ErrInvalid], what the error is for an input or a result that is larger than [MaxResult].
+	ErrTooLarge = errors.New("too large")
+	// ErrBusy is returned, with the backend's error, by a call that has waited for others for as long as it may. It may be made again.
+	ErrBusy = errors.New("busy")
 	// ErrNoResult is returned by [Result.Decode] while a task has no result.
 	ErrNoResult = errors.New("no result yet")
 	// ErrClosed is returned once the store is closed.

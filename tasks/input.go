@@ -96,7 +96,7 @@ func (c *config) encode(result any) (json.RawMessage, error) {
 		return nil, &InputError{"result", fmt.Sprintf("%T (not UTF-8)", result), "JSON in UTF-8"}
 	}
 	if len(raw) > c.maxResult {
-		return nil, &InputError{"result", fmt.Sprintf("of %d bytes", len(raw)), fmt.Sprintf("at most %d bytes of JSON", c.maxResult)}
+		return nil, fmt.Errorf("%w: %w", ErrTooLarge, &InputError{"result", fmt.Sprintf("of %d bytes", len(raw)), fmt.Sprintf("at most %d bytes of JSON", c.maxResult)})
 	}
 	return raw, nil
 }

@@ -153,7 +153,7 @@ func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 }
 
 // errNotBegun is what it is if somebody else has held the write lock for too long.
-var errNotBegun = errors.New("the database is locked by another")
+var errNotBegun = fmt.Errorf("%w: the database is locked by another", ErrBusy)
 
 // lock begins a transaction, for which it waits until the first of the calls has waited for [busyTimeout],
 // in the queue and here.

@@ -1,0 +1,300 @@
+package taskhttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/docusnap/asyncvfs/tasks"
+)
+
+const (
+	// feedBatch is how many changes are looked at together.
+	feedBatch = 500
+	// feedPause is how long the feed lets changes gather, so that a task which changes often is told of once.
+	feedPause = 20 * time.Millisecond
+	// feedKept is how many events are kept for those who fall behind or resume.
+	feedKept = 4096
+	// feedOwners is how many owners of tasks are known, to tell them when theirs are deleted.
+	feedOwners = 20_000
+	// feedRetry is how long the feed waits after an error.
+	feedRetry = time.Second
+)
+
+// feed finds out which tasks change, once for all streams. It runs while there is one.
+type feed struct {
+	h *Handler
+
+	mu      sync.Mutex
+	streams int               // +checklocks:mu
+	running bool              // +checklocks:mu
+	last    int64             // the change up to which all is told; +checklocks:mu
+	kept    []*batch          // the last that were told, without a gap; +checklocks:mu
+	events  int               // in kept; +checklocks:mu
+	changed chan struct{}     // closed when there is more; +checklocks:mu
+	owners  map[string]string // by task; +checklocks:mu
+}
+
+// position is where a stream is in the feed: after a change, which has a number if the store has a log of changes.
+type position struct {
+	at       int64
+	numbered bool
+}
+
+func (p position) String() string {
+	if !p.numbered {
+		return ""
+	}
+	return strconv.FormatInt(p.at, 10)
+}
+
+// batch are changes that are told together.
+type batch struct {
+	after, last int64 // the changes after one, up to another
+	numbered    bool
+	lost        bool // any task may have changed
+	tasks       []change
+}
+
+// change is what has become of a task.
+type change struct {
+	task    tasks.Info // only what it takes to tell who sees it
+	unowned bool       // whose it was isn't known
+	text    []byte     // as it is sent, without an id
+}
+
+func (f *feed) init(h *Handler) { f.h, f.last, f.changed = h, -1, make(chan struct{}) }
+
+// join has the feed run. It returns where a stream is that resumes after a change, or begins now if that is negative.
+func (f *feed) join(ctx context.Context, after int64) (at position, leave func(), err error) {
+	c, err := f.h.store.Changes(ctx, -1, 1)
+	at = position{c.Last, true}
+	if errors.Is(err, tasks.ErrNoChanges) {
+		at.numbered, err = false, nil
+	}
+	if err != nil {
+		return at, nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last < 0 {
+		f.last = at.at
+	}
+	if !at.numbered {
+		at.at = f.last
+	}
+	if after >= 0 && at.numbered {
+		at.at = after
+	}
+	f.streams++
+	if !f.running {
+		f.running = true
+		go f.run()
+	}
+	return at, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.streams--
+	}, nil
+}
+
+// after returns what a stream hasn't been told, or a channel that is closed when there is something.
+func (f *feed) after(ctx context.Context, at position) (list []*batch, changed <-chan struct{}) {
+	f.mu.Lock()
+	first, last := f.last, f.last
+	if len(f.kept) > 0 {
+		first = f.kept[0].after
+	}
+	if at.at >= first || !at.numbered {
+		for _, b := range f.kept {
+			if b.last > at.at {
+				list = append(list, b)
+			}
+		}
+		changed = f.changed
+		if !at.numbered && at.at < first && len(list) > 0 {
+			list[0] = &batch{after: at.at, last: list[0].last, lost: true}
+		}
+		f.mu.Unlock()
+		if len(list) == 0 && at.numbered && at.at > last {
+			// It is ahead of the feed, or of a file that is an older copy.
+			if c, err := f.h.store.Changes(ctx, at.at, 1); err == nil && c.Lost {
+				list = []*batch{{after: c.Last, last: c.Last, numbered: true, lost: true}}
+			}
+		}
+		return list, changed
+	}
+	changed = f.changed
+	f.mu.Unlock()
+	// What it has missed isn't kept any more: but the store's log may have it.
+	b, err := f.h.load(ctx, at.at)
+	if err != nil || b == nil {
+		b = &batch{after: at.at, last: first, numbered: true, lost: true}
+	}
+	return []*batch{b}, changed
+}
+
+// run tells what changes as long as somebody listens.
+func (f *feed) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for {
+		// Before the look, so that no change is missed.
+		changed, stop := f.h.store.Notify("")
+		if !f.goOn() {
+			stop()
+			return
+		}
+		more, err := f.next(ctx)
+		pause := feedPause
+		if err != nil {
+			f.h.log.Warn("can't look for changes", "error", err)
+			pause = feedRetry
+		}
+		for !more && err == nil && !f.await(changed) {
+			if !f.goOn() {
+				stop()
+				return
+			}
+		}
+		stop()
+		f.await(after(pause))
+	}
+}
+
+// after returns a channel that is closed after a time.
+func after(d time.Duration) <-chan struct{} {
+	c := make(chan struct{})
+	time.AfterFunc(d, func() { close(c) })
+	return c
+}
+
+// feedIdle is how soon the feed notices that nobody listens any more.
+const feedIdle = 10 * time.Second
+
+// await reports whether something came, before the feed has reason to look whether it is to go on.
+func (f *feed) await(c <-chan struct{}) bool {
+	idle := time.NewTimer(feedIdle)
+	defer idle.Stop()
+	select {
+	case <-c:
+		return true
+	case <-idle.C:
+	case <-f.h.closing:
+	}
+	return false
+}
+
+// goOn reports whether somebody listens. If not, the next one has to start the feed again.
+func (f *feed) goOn() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running = f.streams > 0 && !f.h.closed()
+	return f.running
+}
+
+// next tells the next changes, and reports whether there may be more.
+func (f *feed) next(ctx context.Context) (more bool, err error) {
+	f.mu.Lock()
+	last := f.last
+	f.mu.Unlock()
+	b, err := f.h.load(ctx, last)
+	if errors.Is(err, tasks.ErrNoChanges) {
+		b, err = &batch{after: last, last: last + 1, lost: true}, f.h.durable(ctx)
+	}
+	if err != nil || b == nil {
+		return false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = b.last
+	if b.lost {
+		f.kept, f.events = nil, 0
+	}
+	f.kept, f.events = append(f.kept, b), f.events+len(b.tasks)
+	for len(f.kept) > 1 && (f.events > feedKept || len(f.kept) > feedKept) {
+		f.events -= len(f.kept[0].tasks)
+		f.kept[0] = nil
+		f.kept = f.kept[1:]
+	}
+	close(f.changed)
+	f.changed = make(chan struct{})
+	return b.numbered, nil
+}
+
+// load returns the changes after one, or nil if there are none. They are durable.
+func (h *Handler) load(ctx context.Context, after int64) (*batch, error) {
+	c, err := h.store.Changes(ctx, after, feedBatch)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Lost && len(c.IDs) == 0 {
+		return nil, nil
+	}
+	b := &batch{after: after, last: c.Last, numbered: true, lost: c.Lost}
+	if !c.Lost {
+		for _, id := range c.IDs {
+			k, err := h.changeOf(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			b.tasks = append(b.tasks, k)
+		}
+	}
+	return b, h.durable(ctx)
+}
+
+// changeOf looks at a task that has changed.
+func (h *Handler) changeOf(ctx context.Context, id string) (c change, err error) {
+	t, err := h.store.Status(ctx, id)
+	if errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrInvalid) {
+		owner, known := h.feed.ownerOf(id)
+		return change{tasks.Info{ID: id, Owner: owner}, !known, event("deleted", "", deletedData(id))}, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	h.feed.saw(t)
+	body, err := encode(viewOf(t))
+	return change{tasks.Info{ID: t.ID, Owner: t.Owner}, false, event("task", "", bytes.TrimSpace(body))}, err
+}
+
+// saw remembers whose a task is, so that its owner can be told when it is deleted.
+func (f *feed) saw(t tasks.Info) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.owners == nil || len(f.owners) >= feedOwners {
+		f.owners = map[string]string{}
+	}
+	f.owners[t.ID] = t.Owner
+}
+
+func (f *feed) ownerOf(id string) (owner string, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	owner, known = f.owners[id]
+	return owner, known
+}
+
+// append adds to a text what a principal is told of the batch. The last event has the number to resume after.
+func (b *batch) append(text []byte, by Principal) []byte {
+	if b.lost {
+		return append(text, event("reset", position{b.last, b.numbered}.String(), []byte("{}"))...)
+	}
+	begin := len(text)
+	for _, c := range b.tasks {
+		if by.Owner != "" && c.unowned || !by.sees(c.task) {
+			continue
+		}
+		text = append(text, c.text...)
+	}
+	if len(text) > begin {
+		text = append(text, "id: "...)
+		text = strconv.AppendInt(text, b.last, 10)
+		text = append(text, "\n\n"...)
+	}
+	return text
+}
