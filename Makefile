@@ -7,7 +7,7 @@ RACE_WAZERO := -race -gcflags=github.com/tetratelabs/wazero/...=-race=false
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak service lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-growth bench-peers
+.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak service lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-growth bench-contexts bench-peers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -102,6 +102,9 @@ bench-tasks: ## package tasks beside one connection and one transaction per call
 
 bench-growth: ## package tasks beside up to a million tasks, and 10,000 who wait, into bench/out (a few minutes; SHORT=-short up to 100,000)
 	@bench/run.sh growth.txt 1 . -run '^$$' -bench Growth -benchtime 1x -timeout 60m $(SHORT) ./bench
+
+bench-contexts: ## commits whose contexts can be cancelled beside such that can't, through database/sql (about 1 minute)
+	@bench/run.sh contexts.txt 1 . -short -run '^$$' -bench Contexts -benchtime 1x ./bench
 
 bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
 	cd bench/peers && go test -run '^$$' -bench Peers -benchtime 1x .
