@@ -211,11 +211,7 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 		if err := syncWAL(); err != nil {
 			return out, err
 		}
-		from, upTo, err := b.backfill(h)
-		if err != nil || upTo == 0 {
-			return out, err
-		}
-		if err := b.publish(h, from, upTo); err != nil {
+		if done, err := b.bringOver(h); err != nil || !done {
 			return out, err
 		}
 	}
@@ -229,6 +225,23 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 	out.Frames = int(h.MaxFrame)
 	out.Left = max(0, out.Frames-int(b.index.Backfilled()))
 	return out, nil
+}
+
+// bringOver copies pages and publishes that. It returns false if somebody else keeps it from that.
+//
+// Of all processes that do it like this one, a single one does so at a time:
+// during its sync another one would write over what it has copied, and with older pages if it has looked at the WAL before.
+// What is published then would be neither durable nor right.
+func (b *backfiller) bringOver(h walindex.Header) (bool, error) {
+	if ok, err := b.index.TryLock(walindex.Backfill); err != nil || !ok {
+		return false, err
+	}
+	defer b.index.Unlock(walindex.Backfill)
+	from, upTo, err := b.backfill(h)
+	if err != nil || upTo == 0 {
+		return false, err
+	}
+	return true, b.publish(h, from, upTo)
 }
 
 // syncWAL makes the WAL durable.

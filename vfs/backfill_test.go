@@ -70,6 +70,53 @@ func TestPublishedAfterSync(t *testing.T) {
 	})
 }
 
+// TestOneBackfill: of several processes a single one copies pages in the background, until it has published that.
+// What another one copies meanwhile isn't covered by its sync, and may be older.
+func TestOneBackfill(t *testing.T) {
+	p := newPauses("sync", "db")
+	defer p.release()
+	path := filepath.Join(t.TempDir(), "test.db")
+	c := open(t, path, register(t, p.recorder), wal, normal, often)
+	exec(t, c, "CREATE TABLE t(x)")
+	index, err := walindex.Open(path + "-shm") // another process
+	require.NoError(t, err)
+	defer index.Close()
+
+	p.hold.Store(true)
+	fill(t, c, "t", 15)
+	<-p.started
+	ok, err := index.TryLock(walindex.Backfill)
+	require.NoError(t, err)
+	require.False(t, ok)
+	p.release()
+	eventually(t, func() bool {
+		ok, err = index.TryLock(walindex.Backfill)
+		return err != nil || ok
+	})
+	require.NoError(t, err)
+
+	p.take()
+	fill(t, c, "t", 40)
+	var ops []op
+	eventually(t, func() bool {
+		ops = append(ops, p.take()...)
+		return count(ops, "sync", "wal") > 0
+	})
+	for _, o := range ops {
+		require.False(t, o.own && o.kind == "write" && o.file == "db")
+	}
+	require.NoError(t, index.Unlock(walindex.Backfill))
+	eventually(t, func() bool {
+		fill(t, c, "t", 1)
+		for _, o := range p.take() {
+			if o.own && o.kind == "write" && o.file == "db" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // TestStartedOverMeanwhile: another process checkpoints all and starts the WAL over
 // between the checkpointer's first look and its lock, or between its copying and what it publishes.
 func TestStartedOverMeanwhile(t *testing.T) {

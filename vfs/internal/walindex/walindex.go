@@ -34,6 +34,10 @@ const (
 	Write      Lock = 0
 	Checkpoint Lock = 1
 	Recover    Lock = 2
+	// Backfill isn't SQLite's: it stands behind the last byte that SQLite locks.
+	// Who checkpoints beside SQLite has it from the first page that is copied until nBackfill is published,
+	// also while the [Checkpoint] lock is given up.
+	Backfill Lock = 9
 )
 
 // Read returns the lock of a read mark, from 0 to 4.
