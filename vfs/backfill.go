@@ -273,11 +273,6 @@ func (b *backfiller) backfill(h walindex.Header) (from, upTo uint32, err error) 
 	if live, ok := b.index.Header(); !ok || live.Salt != h.Salt {
 		return 0, 0, nil
 	}
-	// Another process may have looked later, have brought over more than this one wants to, and be about to publish that:
-	// older pages don't go over those. SQLite reads the header under the lock, so to it this can't happen.
-	if b.index.Attempted() > upTo {
-		return 0, 0, nil
-	}
 	b.index.SetAttempted(upTo)
 	b.db.countCheckpoint()
 
