@@ -28,6 +28,7 @@
 // one of a newer version is refused and left alone. Types and statuses that others have written are returned as they are,
 // and so are results: what isn't JSON is an error of [Result.Decode]. A time that isn't one is an error of [Store.Status];
 // lists leave out such a task, and one whose id isn't a text. A table that isn't this one is a [*TableError] of [Open].
+// [ReadOnly] looks at a file of any version without writing to it.
 //
 // # Transitions
 //
@@ -94,7 +95,7 @@
 // # Errors
 //
 // An error names the operation and the task, and wraps its cause for [errors.Is] and [errors.As]:
-// [ErrNotFound], [ErrExists], [ErrInputDiffers], [ErrTransition], [ErrInvalid], [ErrBroken], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrClosed],
+// [ErrNotFound], [ErrExists], [ErrInputDiffers], [ErrTransition], [ErrInvalid], [ErrBroken], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrReadOnly], [ErrClosed],
 // the context's error, or that of the backend. After an error nothing has changed, with three exceptions:
 // [ErrOutcomeUnknown]; what [Store.Cleanup] and [Store.InvalidateType] had deleted before they failed;
 // and a change that was made but whose fsync failed, which the text says.

@@ -22,6 +22,7 @@ type config struct {
 	vfs       string
 	now       func() time.Time
 	readers   int
+	readOnly  bool
 	onConnect func(*sqlite3.Conn) // for tests
 	caching   cacheConfig
 	hooks     hooks
@@ -51,6 +52,13 @@ func RelaxedByDefault() Option {
 func VFS(name string) Option {
 	return func(c *config) { c.vfs = name }
 }
+
+// ReadOnly opens a database to look at it, also one that can't be written, is in a folder that can't be, or is a backup.
+// The file has to be there. Calls that change something return [ErrReadOnly], and nothing is migrated:
+// of a file of the Python module or of an older version, what it has can be seen.
+// If neither the file's folder nor its -shm file can be written, what is in a -wal file can't be read, and Open says so;
+// nobody is locked out then, and each call opens the file anew.
+func ReadOnly() Option { return func(c *config) { c.readOnly = true } }
 
 // Clock sets what tells the time. Default [time.Now]. With a time outside of the years 1970 to 9999, nothing can be changed.
 func Clock(now func() time.Time) Option {
@@ -91,6 +99,9 @@ func newConfig(opts []Option) (*config, error) {
 		if checkID(string(t)) != nil {
 			return nil, &InputError{"Types", strconv.Quote(string(t)), "1 to 255 bytes of UTF-8 without control characters"}
 		}
+	}
+	if c.readOnly {
+		c.trackUse = false
 	}
 	return c, cmp.Or(c.workers.check(), c.checkCache())
 }

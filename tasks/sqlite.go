@@ -18,10 +18,15 @@ type sqliteBackend struct {
 	*config
 	path   string
 	uri    string
-	async  bool // the VFS is this project's
-	writer *writer
-	files  files // of the writer
+	async  bool    // the VFS is this project's
+	writer *writer // nil if it reads only
+	files  files   // of the writer
 	pool   *readerPool
+
+	// These are of one that reads only.
+	older    string // makes up what an older file lacks
+	unlocked bool   // nobody can lock the file
+	held     *conn
 
 	clock    stepWatch
 	notifier notifier
@@ -46,14 +51,23 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	}
 	b := &sqliteBackend{config: c, path: path, closing: make(chan struct{})}
 	b.pool = newReaderPool(c.readers, b.newReader)
-	b.uri = fileURI(path, c.vfs, "rwc")
 	b.clock.now, b.clock.elapsed = c.now, c.elapsed
 	b.clock.look()
+	if c.readOnly {
+		if err := b.openReadOnly(ctx); err != nil {
+			return nil, fmt.Errorf("open %s for reading: %w", path, err)
+		}
+		return b, nil
+	}
+	b.uri = fileURI(path, c.vfs, "rwc")
 	conn, err := b.connect(ctx, writerCache)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := b.setUp(ctx, conn); err != nil {
+		if errors.Is(err, sqlite3.READONLY) {
+			err = fmt.Errorf("%w; to look at it, open it with ReadOnly", err)
+		}
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
 	b.uri = fileURI(path, c.vfs, "rw") // no other connection makes a file, if somebody has deleted this one
@@ -110,7 +124,14 @@ func (b *sqliteBackend) Close() error {
 	b.notifier.close()
 	close(b.closing)
 	b.polls.Wait()
-	return errors.Join(err, b.poller.close(), b.writer.close())
+	err = errors.Join(err, b.poller.close())
+	if b.held != nil {
+		err = errors.Join(err, b.held.Close())
+	}
+	if b.writer != nil {
+		err = errors.Join(err, b.writer.close())
+	}
+	return err
 }
 
 // interrupted returns the context's error if that is what has ended a call.

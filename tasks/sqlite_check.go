@@ -77,7 +77,17 @@ type schema struct {
 	names   map[string]bool // of all objects, in lower case
 	columns []string        // of the table tasks
 	sql     string          // makes all of it
+	tables  []table
 }
+
+// table is a table as this program makes it.
+type table struct {
+	name, sql string
+	columns   []column
+}
+
+// column is a column with what it holds where nobody has set it, as SQL.
+type column struct{ name, value string }
 
 // newSchema makes it once, in memory.
 var newSchema = sync.OnceValues(func() (s schema, err error) {
@@ -103,6 +113,21 @@ var newSchema = sync.OnceValues(func() (s schema, err error) {
 		return nil
 	}); err != nil {
 		return s, err
+	}
+	if err := each(c, "SELECT name, sql FROM sqlite_schema WHERE type='table' ORDER BY rowid", nil, func(row *sqlite3.Stmt) error {
+		t := table{name: row.ColumnText(0), sql: row.ColumnText(1)}
+		s.tables = append(s.tables, t)
+		return nil
+	}); err != nil {
+		return s, err
+	}
+	for i, t := range s.tables {
+		if err := each(c, "SELECT lower(name), coalesce(dflt_value, 'NULL') FROM pragma_table_xinfo(?)", []any{t.name}, func(row *sqlite3.Stmt) error {
+			s.tables[i].columns = append(s.tables[i].columns, column{row.ColumnText(0), row.ColumnText(1)})
+			return nil
+		}); err != nil {
+			return s, err
+		}
 	}
 	found, err := objects(c)
 	s.names = map[string]bool{}

@@ -78,6 +78,9 @@ type oldTask struct {
 
 // Cleanup looks for old tasks without the write lock. One that has changed since, so that it is to be kept, is kept.
 func (b *sqliteBackend) Cleanup(ctx context.Context, q CleanupQuery) (deleted int, err error) {
+	if b.readOnly {
+		return 0, b.job(ctx, false, nil)
+	}
 	walks, err := b.cleanupWalks(ctx, q)
 	if err != nil {
 		return 0, err

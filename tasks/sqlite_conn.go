@@ -11,6 +11,7 @@ import (
 type conn struct {
 	*sqlite3.Conn
 	ready map[string]*sqlite3.Stmt // those that nobody uses, by their text
+	older bool                     // it has views in the place of tables
 }
 
 // readyMost is how many statements a connection keeps. Only lists by all kinds of filters have more of them.
@@ -21,6 +22,9 @@ func (c *conn) statement(sql string) (*sqlite3.Stmt, error) {
 	if s := c.ready[sql]; s != nil {
 		delete(c.ready, sql) // a second one that runs at the same time is another
 		return s, nil
+	}
+	if c.older {
+		sql = indexedBy.ReplaceAllString(sql, "")
 	}
 	s, _, err := c.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
 	return s, err

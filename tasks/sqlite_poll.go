@@ -20,7 +20,8 @@ type poller struct {
 	known int64
 	// seq is the entry of the log up to which all are told. It is never unknown, so that nobody is told without a reason:
 	// what was committed before the first look is in the log after the entry that was the last when the store was opened.
-	seq int64
+	seq   int64
+	stamp stamp // of a file that nobody can lock
 }
 
 // Notify returns a channel that is closed once the task may have changed.
@@ -59,6 +60,9 @@ func (b *sqliteBackend) poll() {
 
 // look tells those whose tasks others have changed since the last look.
 func (p *poller) look(b *sqliteBackend) error {
+	if b.unlocked {
+		return p.lookUnlocked(b)
+	}
 	if err := p.connect(b); err != nil {
 		return err
 	}
@@ -75,6 +79,7 @@ func (p *poller) look(b *sqliteBackend) error {
 	if err != nil {
 		return err
 	}
+	ok = ok && !p.conn.older // it may have no log
 	if ok {
 		b.notifier.changed(ids...)
 	} else {
@@ -112,6 +117,11 @@ func (p *poller) connect(b *sqliteBackend) (err error) {
 	c, err := b.connect(context.Background(), pollCache)
 	if err != nil {
 		return err
+	}
+	if b.readOnly {
+		if err := c.makeUp(b.older); err != nil {
+			return errors.Join(err, c.Close())
+		}
 	}
 	p.conn, p.known = c, -1
 	for _, s := range []struct {

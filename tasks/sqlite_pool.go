@@ -12,6 +12,7 @@ type readerPool struct {
 	open    func(context.Context) (*reader, error)
 	lent    chan struct{} // holds one for each that is lent out
 	closing chan struct{}
+	once    bool // a connection is used once
 
 	mu     sync.Mutex
 	idle   []*reader // the last one has the warmest cache; +checklocks:mu
@@ -43,6 +44,9 @@ func (p *readerPool) lend(ctx context.Context, f func(*reader) error) error {
 	err = interrupted(ctx, f(r))
 	// A cancelled context shall not break the connection later.
 	r.conn.SetInterrupt(context.Background())
+	if p.once {
+		return errors.Join(err, r.close())
+	}
 	p.mu.Lock()
 	p.idle = append(p.idle, r)
 	p.mu.Unlock()

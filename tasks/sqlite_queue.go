@@ -68,7 +68,7 @@ func (b *sqliteBackend) Write(ctx context.Context, changes []Change, durable boo
 			bytes += changes[n].size()
 			n++
 		}
-		errs = append(errs, b.writer.do(ctx, &request{changes: changes[:n], durable: durable, bytes: bytes})...)
+		errs = append(errs, b.do(ctx, &request{changes: changes[:n], durable: durable, bytes: bytes})...)
 		changes = changes[n:]
 	}
 	return errs
@@ -81,6 +81,17 @@ func (c Change) size() int {
 		n += len(c.New.Input)
 	}
 	return n
+}
+
+// do hands a request to the writer.
+func (b *sqliteBackend) do(ctx context.Context, r *request) []error {
+	switch {
+	case b.writer != nil:
+		return b.writer.do(ctx, r)
+	case b.pool.isClosed():
+		return slices.Repeat([]error{ErrClosed}, max(1, len(r.changes)))
+	}
+	return slices.Repeat([]error{ErrReadOnly}, max(1, len(r.changes)))
 }
 
 func (w *writer) do(ctx context.Context, r *request) []error {
@@ -167,7 +178,7 @@ func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*conn) e
 
 // largeJob runs a job that writes so many bytes, about.
 func (b *sqliteBackend) largeJob(ctx context.Context, durable bool, bytes int, job func(*conn) error) error {
-	return broken(b.writer.do(ctx, &request{durable: durable, job: job, bytes: bytes})[0])
+	return broken(b.do(ctx, &request{durable: durable, job: job, bytes: bytes})[0])
 }
 
 // broken marks an error that doesn't pass.

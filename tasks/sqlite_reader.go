@@ -23,6 +23,11 @@ func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.readOnly {
+		if err := c.makeUp(b.older); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
 	r := &reader{conn: c}
 	for _, s := range []struct {
 		stmt **sqlite3.Stmt
@@ -51,6 +56,9 @@ const (
 
 // read lends out a connection.
 func (b *sqliteBackend) read(ctx context.Context, f func(*reader) error) error {
+	if b.unlocked {
+		return broken(b.readUnlocked(ctx, f))
+	}
 	return broken(b.pool.lend(ctx, f))
 }
 

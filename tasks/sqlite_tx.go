@@ -63,6 +63,9 @@ func (b *sqliteBackend) on(ctx context.Context, tx *sql.Tx) (onTx, error) {
 	if b.pool.isClosed() {
 		return onTx{}, ErrClosed
 	}
+	if b.readOnly {
+		return onTx{}, ErrReadOnly
+	}
 	return onTx{ctx, tx}, nil
 }
 
