@@ -52,6 +52,8 @@
 //   - checkpoint: who runs checkpoints. With background, the default, the library does,
 //     while commits go on; with inline the connection whose commit fills the WAL, as SQLite does;
 //     with off nobody, unless told to. See [Checkpoint].
+//   - filesystem: any, for a database in WAL mode on a file system of several machines, such as NFS,
+//     which is a [*FileSystemError] otherwise: it is up to you that all of its processes are on this machine.
 //
 // They belong to the connection; its commits are held to them,
 // whatever those of other connections to the database are.
@@ -153,7 +155,8 @@
 //
 // Readers can see a commit before it is durable.
 // As with SQLite, transactions over several attached databases aren't atomic
-// across a power cut in WAL mode, and a network file system isn't safe for WAL mode.
+// across a power cut in WAL mode, and a network file system isn't safe for WAL mode:
+// there it is a [*FileSystemError], which names it (on Linux, macOS and FreeBSD).
 //
 // [SQLite's VFS]: https://sqlite.org/cksumvfs.html
 package vfs

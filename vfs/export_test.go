@@ -28,3 +28,13 @@ func CheckpointerRests(c *sqlite3.Conn) bool {
 	defer f.db.checkpointer.mu.Unlock()
 	return f.db.checkpointer.running == nil
 }
+
+// SetFileSystem takes the file system of a folder for one of that kind, or, if shared isn't set, for one to be tried out.
+func SetFileSystem(of func(dir string) (name string, shared bool)) (reset func()) {
+	f := func(path string) fileSystem {
+		name, shared := of(path)
+		return fileSystem{name, shared}
+	}
+	kindOf.Store(&f)
+	return func() { kindOf.Store(nil) }
+}

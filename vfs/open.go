@@ -61,6 +61,12 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 	if err != nil || flags&(sqlitevfs.OPEN_MEMORY|sqlitevfs.OPEN_DELETEONCLOSE) != 0 {
 		return file, flags, err
 	}
+	if inWALMode(file) {
+		if err := knobs.checkFileSystem(name); err != nil {
+			file.Close()
+			return nil, flags, err
+		}
+	}
 	lease, err := acquire(v, file, name)
 	if err != nil {
 		file.Close()
@@ -76,6 +82,14 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 }
 
 func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
+	if main, ok := mainFile(name.DatabaseFile()); ok {
+		// Before the file is made.
+		if err := main.knobs.checkFileSystem(name); err != nil {
+			// SQLite closes files next, and then go-sqlite3 has forgotten the cause.
+			main.db.log().Error("asyncvfs: the WAL can't be opened", "database", main.db.name, "err", err)
+			return nil, flags, err
+		}
+	}
 	file, out, err := v.openBase(name, flags)
 	if err != nil || out&(sqlitevfs.OPEN_READONLY|sqlitevfs.OPEN_MEMORY) != 0 {
 		return file, out, err

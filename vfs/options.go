@@ -41,6 +41,8 @@ type knobs struct {
 	maxDelay   time.Duration
 	maxPending uint64
 	checkpoint CheckpointMode
+	// anyFileSystem takes WAL mode to work wherever the database is.
+	anyFileSystem bool
 }
 
 // CheckpointMode says who checkpoints when a commit finds enough in the WAL.
@@ -174,6 +176,11 @@ func (k knobs) parse(name *sqlitevfs.Filename) (knobs, error) {
 				return k, badParameter(key, value, allowedCheckpoint)
 			}
 			k.checkpoint = CheckpointMode(i)
+		case "filesystem":
+			if value != "any" {
+				return k, badParameter(key, value, "any")
+			}
+			k.anyFileSystem = true
 		}
 	}
 	return k, nil

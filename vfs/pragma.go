@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"strings"
+
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
@@ -44,6 +46,13 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 		f.fullfsyncPragma(value)
 	case "synchronous":
 		f.noteSynchronous(value)
+	case "journal_mode":
+		// SQLite opens the WAL only after the database file says that there is one.
+		if strings.EqualFold(value, "wal") && f.wal == nil && !f.knobs.anyFileSystem {
+			if err := suitsWAL(f.db.name); err != nil {
+				return "", err
+			}
+		}
 	case "wal_autocheckpoint":
 		if result, ok := f.autoPragma(value); ok {
 			return result, nil
