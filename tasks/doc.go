@@ -88,6 +88,7 @@
 // 50 ms and one fsync by default (see package [github.com/docusnap/asyncvfs/vfs]).
 // What is lost at worst is a status or a new task, never the order of changes and never the table:
 // if a change is durable, so are all that were made before it, and [Store.Sync] waits until all are.
+// Who reads may see a change a moment before it is durable: [Store.Settle] waits until what was read is, without a sync where it is already.
 // Calls that come at the same time share transactions and fsyncs.
 // Claims, extended leases, progress and what the cache stores don't wait for durability unless told to;
 // what a power cut takes of them is done again.
@@ -95,7 +96,7 @@
 // # Errors
 //
 // An error names the operation and the task, and wraps its cause for [errors.Is] and [errors.As]:
-// [ErrNotFound], [ErrExists], [ErrInputDiffers], [ErrTransition], [ErrInvalid], [ErrBroken], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrReadOnly], [ErrClosed],
+// [ErrNotFound], [ErrExists], [ErrInputDiffers], [ErrTransition], [ErrInvalid], [ErrTooLarge], [ErrBusy], [ErrBroken], [ErrNoTask], [ErrLeaseLost], [ErrNoResult], [ErrReadOnly], [ErrClosed],
 // the context's error, or that of the backend. After an error nothing has changed, with three exceptions:
 // [ErrOutcomeUnknown]; what [Store.Cleanup] and [Store.InvalidateType] had deleted before they failed;
 // and a change that was made but whose fsync failed, which the text says.

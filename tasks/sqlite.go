@@ -28,6 +28,8 @@ type sqliteBackend struct {
 	unlocked bool   // nobody can lock the file
 	held     *conn
 
+	settled settled
+
 	clock    stepWatch
 	notifier notifier
 	poller   poller // of the goroutine that polls; there is one at most
@@ -51,6 +53,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	}
 	b := &sqliteBackend{config: c, path: path, closing: make(chan struct{})}
 	b.pool = newReaderPool(c.readers, b.newReader)
+	b.settled.durable, b.settled.running = -1, -1 // what is in a file that is opened needn't be durable
 	b.clock.now, b.clock.elapsed = c.now, c.elapsed
 	b.clock.look()
 	if c.readOnly {

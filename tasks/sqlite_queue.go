@@ -26,6 +26,7 @@ type request struct {
 	changes []Change
 	durable bool
 	job     func(*conn) error // instead of changes
+	seen    int64             // the last change of the log that it is about, instead of changes
 	bytes   int               // what it writes, about
 	since   time.Time
 	errs    []error

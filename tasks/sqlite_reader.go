@@ -14,8 +14,8 @@ import (
 
 // reader is a connection that reads.
 type reader struct {
-	conn             *conn
-	get, look, holds *sqlite3.Stmt
+	conn                   *conn
+	get, look, holds, last *sqlite3.Stmt
 }
 
 func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
@@ -36,6 +36,7 @@ func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
 		{&r.get, "SELECT " + infoColumns + ", result FROM tasks WHERE id=?1"},
 		{&r.look, "SELECT " + infoColumns + " FROM tasks WHERE id=?1"},
 		{&r.holds, "SELECT 1 FROM task_leases WHERE id=? AND lease=?"},
+		{&r.last, lastChange},
 	} {
 		if *s.stmt, _, err = c.PrepareFlags(s.sql, sqlite3.PREPARE_PERSISTENT); err != nil {
 			return nil, errors.Join(err, r.close())
@@ -45,7 +46,7 @@ func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
 }
 
 func (r *reader) close() error {
-	return errors.Join(r.get.Close(), r.look.Close(), r.holds.Close(), r.conn.Close())
+	return errors.Join(r.get.Close(), r.look.Close(), r.holds.Close(), r.last.Close(), r.conn.Close())
 }
 
 // infoColumns are the columns of an Info, infoCount of them.

@@ -23,6 +23,7 @@ type writer struct {
 	mu      sync.Mutex
 	queue   []*request // +checklocks:mu
 	synced  []*request // made, and to be answered once durable; +checklocks:mu
+	made    int64      // the last change of the log that this backend has committed; +checklocks:mu
 	closed  bool       // +checklocks:mu
 	wake    chan struct{}
 	sync    chan struct{}
@@ -91,6 +92,9 @@ func (w *writer) write() {
 		}
 		sync := false
 		w.mu.Lock()
+		if err == nil {
+			w.made = wrote.upTo
+		}
 		for _, r := range batch {
 			if err != nil {
 				for i := range r.errs {
@@ -267,7 +271,7 @@ func (w *writer) syncs() {
 		// The writer may be about to end another transaction, which can share this sync.
 		runtime.Gosched()
 		w.mu.Lock()
-		batch := w.synced
+		batch, made := w.synced, w.made
 		w.synced = nil
 		w.mu.Unlock()
 		if len(batch) == 0 {
@@ -283,7 +287,12 @@ func (w *writer) syncs() {
 			}
 			continue
 		}
+		for _, r := range batch {
+			made = max(made, r.seen)
+		}
+		w.settled.begin(made)
 		err := unknown(w.files.durable())
+		w.settled.end(err)
 		for _, r := range batch {
 			r.answer(err)
 		}
