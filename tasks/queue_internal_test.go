@@ -1,9 +1,12 @@
 package tasks
 
 import (
+	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -38,4 +41,18 @@ func TestTakeBytes(t *testing.T) {
 		sizes = append(sizes, len(batch))
 	}
 	require.Equal(t, []int{2, 1, 1, 1, 2}, sizes)
+}
+
+// TestFullDiskCodes: whatever SQLite calls it, a full disk is known by SQLite's code and by the system's, and nothing else is.
+func TestFullDiskCodes(t *testing.T) {
+	for _, err := range []error{sqlite3.FULL, sqlite3.IOERR_SHMSIZE, fmt.Errorf("create: %w", sqlite3.IOERR_SHMSIZE)} {
+		got := asFull(err)
+		for _, want := range []error{err, sqlite3.FULL, syscall.ENOSPC} {
+			require.ErrorIs(t, got, want)
+		}
+		require.Equal(t, got, asFull(got), "once")
+	}
+	for _, err := range []error{nil, sqlite3.IOERR_WRITE, sqlite3.BUSY} {
+		require.Equal(t, err, asFull(err))
+	}
 }

@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -46,7 +45,7 @@ func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args fun
 			}
 			return nil
 		})
-		if errors.Is(err, sqlite3.FULL) && !full {
+		if fullDisk(err) && !full {
 			// To delete takes space in the WAL first: as little as possible.
 			full = true
 			continue

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -44,12 +43,10 @@ func (r *request) answer(err error) {
 	close(r.done)
 }
 
-// results returns the errors. That of a full disk is also the system's, which SQLite drops.
+// results returns the errors.
 func (r *request) results() []error {
 	for i, err := range r.errs {
-		if errors.Is(err, sqlite3.FULL) && !errors.Is(err, syscall.ENOSPC) {
-			r.errs[i] = fmt.Errorf("%w: %w", err, syscall.ENOSPC)
-		}
+		r.errs[i] = asFull(err)
 	}
 	return r.errs
 }

@@ -19,6 +19,7 @@ type writer struct {
 	get           *sqlite3.Stmt
 	begin, commit *sqlite3.Stmt
 	last, log     *sqlite3.Stmt // of the log of changes
+	fullAt        time.Time     // when the disk was full, and no room could be made
 
 	mu      sync.Mutex
 	queue   []*request // +checklocks:mu
@@ -84,6 +85,9 @@ func (w *writer) write() {
 			continue
 		}
 		wrote, err := w.transaction(batch)
+		if fullDisk(err) && w.makeRoom() {
+			wrote, err = w.transaction(batch)
+		}
 		if errors.Is(err, errNotBegun) {
 			batch = w.again(batch, time.Now())
 		}
@@ -129,6 +133,13 @@ func (w *writer) transaction(batch []*request) (wrote logRange, err error) {
 	}
 	if wrote.after, err = stepInt(w.last); err != nil {
 		return logRange{}, w.rollback(err)
+	}
+	if len(batch) == 1 && batch[0].job != nil {
+		// All of it can be rolled back: a savepoint would keep what it changes in a temporary file.
+		if err := batch[0].job(w.conn); err != nil {
+			return logRange{}, w.rollback(err)
+		}
+		batch = nil
 	}
 	now := w.now()
 	for _, r := range batch {

@@ -172,6 +172,10 @@ func (s *Store) Result(ctx context.Context, id string) (Result, error) {
 //
 // It deletes in parts and lets others write in between: each part takes about 2 ms, or what its one large result takes.
 // A database that the Python module has made keeps its free pages for later.
+//
+// On a full disk it deletes one task at a time, and writes over the WAL once that is in the database file, which takes no more space.
+// SQLite can't do that if the WAL has pages by which the database file would have to grow: it writes what it deletes to the WAL first,
+// and can't begin that anew before the file has grown. Then Cleanup returns the error of a full disk, and needs as much space as the WAL has.
 func (s *Store) Cleanup(ctx context.Context, maxAge time.Duration) (int, error) {
 	if maxAge < 0 {
 		return 0, &InputError{"maxAge", maxAge.String(), "0 or more"}
