@@ -23,7 +23,12 @@ func secure(head http.Header) {
 }
 
 // durable returns once all that was read from the store is durable, and so may be told. Where it is already, that costs no sync.
-func (h *Handler) durable(ctx context.Context) error { return h.store.Settle(ctx) }
+func (h *Handler) durable(ctx context.Context) error {
+	if h.unsettled {
+		return nil
+	}
+	return h.store.Settle(ctx)
+}
 
 // tag returns the entity tag of a body.
 func tag(body []byte) string {

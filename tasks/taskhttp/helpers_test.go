@@ -1,6 +1,8 @@
 package taskhttp_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -41,6 +43,11 @@ func serve(t *testing.T, opts ...taskhttp.Option) *served {
 	st, err := tasks.Open(t.Context(), filepath.Join(t.TempDir(), "tasks.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { st.Close() })
+	return serveStore(t, st, opts...)
+}
+
+func serveStore(t *testing.T, st *tasks.Store, opts ...taskhttp.Option) *served {
+	t.Helper()
 	h, err := taskhttp.New(st, append([]taskhttp.Option{testTokens}, opts...)...)
 	require.NoError(t, err)
 	s := httptest.NewUnstartedServer(h)
@@ -70,6 +77,70 @@ func (s *served) call(token, method, path, body string, headers ...string) (*htt
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(s.t, err)
 	return resp, string(text)
+}
+
+// sse is a stream of events.
+type sse struct {
+	t    *testing.T
+	resp *http.Response
+	in   *bufio.Scanner
+	last string // id
+}
+
+// sseEvent is an event that was dispatched.
+type sseEvent struct{ name, id, data string }
+
+// stream opens a stream of events.
+func (s *served) stream(token, path string, headers ...string) *sse {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	s.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", s.URL+path, nil)
+	require.NoError(s.t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { cancel(); resp.Body.Close() })
+	require.Equal(s.t, http.StatusOK, resp.StatusCode)
+	return &sse{t: s.t, resp: resp, in: bufio.NewScanner(resp.Body)}
+}
+
+// line returns the next line that isn't empty, or "" at the end.
+func (e *sse) line() string {
+	for e.in.Scan() {
+		if e.in.Text() != "" {
+			return e.in.Text()
+		}
+	}
+	return ""
+}
+
+// next returns the next event.
+func (e *sse) next() (v sseEvent) {
+	for e.in.Scan() {
+		name, value, _ := strings.Cut(e.in.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch name {
+		case "id":
+			e.last = value
+		case "event":
+			v.name = value
+		case "data":
+			v.data = value
+		case "":
+			if v.data != "" && e.in.Text() == "" {
+				v.id = e.last
+				return v
+			}
+			if e.in.Text() == "" {
+				v = sseEvent{}
+			}
+		}
+	}
+	return sseEvent{}
 }
 
 // decode decodes an answer.

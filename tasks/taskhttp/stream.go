@@ -22,7 +22,7 @@ const reconnectAfter = 2000
 
 // stream begins an answer of events, which is to be ended by leave.
 func (h *Handler) stream(r *request) (s *stream, leave func(), err error) {
-	leave, p := h.streams.enter(client(r.Request, r.by), "streams")
+	left, p := h.streams.enter(client(r.Request, r.by), "streams")
 	if p != nil {
 		return nil, nil, p
 	}
@@ -32,7 +32,9 @@ func (h *Handler) stream(r *request) (s *stream, leave func(), err error) {
 	head.Set("Cache-Control", "no-store")
 	head.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	r.WriteHeader(http.StatusOK)
-	return s, func() { s.beat.Stop(); leave() }, s.write(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter))
+	// If it can't be written, so can't what comes next.
+	_ = s.write(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter))
+	return s, func() { s.beat.Stop(); left() }, nil
 }
 
 // write sends something at once. A client that doesn't take it off in time loses its connection.

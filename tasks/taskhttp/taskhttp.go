@@ -63,6 +63,7 @@ type config struct {
 	heartbeat time.Duration
 	bodyTime  time.Duration
 	writeTime time.Duration
+	unsettled bool // for tests
 
 	waitsPerClient, waitsInAll     int
 	streamsPerClient, streamsInAll int

@@ -1,0 +1,21 @@
+package taskhttp
+
+// Endpoint is an endpoint, for tests of all of them.
+type Endpoint struct {
+	Method, Path string
+	Right        Right
+}
+
+// Endpoints returns all.
+func Endpoints() (list []Endpoint) {
+	for _, e := range append(endpoints[:len(endpoints):len(endpoints)], pageRoutes...) {
+		list = append(list, Endpoint{e.method, e.path, e.right})
+	}
+	return list
+}
+
+// Waiting returns how many long polls and streams there are.
+func (h *Handler) Waiting() (waits, streams int) { return h.waits.count(), h.streams.count() }
+
+// WithoutSettling has a handler answer without waiting until what it says is durable: a control for tests.
+func WithoutSettling() Option { return func(c *config) { c.unsettled = true } }
