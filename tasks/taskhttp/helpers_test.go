@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/tasks"
@@ -32,10 +33,11 @@ var testTokens = taskhttp.Tokens(
 
 // served is a handler that is served on loopback.
 type served struct {
-	t     *testing.T
-	Store *tasks.Store
-	H     *taskhttp.Handler
-	URL   string
+	t      *testing.T
+	Store  *tasks.Store
+	H      *taskhttp.Handler
+	Server *http.Server
+	URL    string
 }
 
 func serve(t *testing.T, opts ...taskhttp.Option) *served {
@@ -50,11 +52,16 @@ func serveStore(t *testing.T, st *tasks.Store, opts ...taskhttp.Option) *served 
 	t.Helper()
 	h, err := taskhttp.New(st, append([]taskhttp.Option{testTokens}, opts...)...)
 	require.NoError(t, err)
+	return serveHandler(t, st, h)
+}
+
+func serveHandler(t *testing.T, st *tasks.Store, h *taskhttp.Handler) *served {
+	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config = taskhttp.NewServer("", h)
 	s.Start()
 	t.Cleanup(func() { h.Shutdown(); s.Close() })
-	return &served{t, st, h, s.URL}
+	return &served{t, st, h, s.Config, s.URL}
 }
 
 // call makes a request with a token, and headers in pairs.
@@ -142,6 +149,12 @@ func (e *sse) next() (v sseEvent) {
 	}
 	return sseEvent{}
 }
+
+// atomicCount is a count.
+type atomicCount struct{ n atomic.Int64 }
+
+func (c *atomicCount) add()       { c.n.Add(1) }
+func (c *atomicCount) get() int64 { return c.n.Load() }
 
 // decode decodes an answer.
 func decode[T any](t *testing.T, text string) (v T) {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package taskhttp_test
+
+const raceEnabled = false
