@@ -60,6 +60,7 @@ func serveHandler(t *testing.T, st *tasks.Store, h *taskhttp.Handler) *served {
 	s := httptest.NewUnstartedServer(h)
 	s.Config = taskhttp.NewServer("", h)
 	s.Start()
+	s.Config.Addr = s.Listener.Addr().String()
 	t.Cleanup(func() { h.Shutdown(); s.Close() })
 	return &served{t, st, h, s.Config, s.URL}
 }
