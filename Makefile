@@ -7,7 +7,7 @@ RACE_WAZERO := -race -gcflags=github.com/tetratelabs/wazero/...=-race=false
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wazero test-clients test-upstream hunt hunt-tasks hunt-kill soak service lint cross cover fuzz bench bench-long bench-drivers bench-report bench-charts bench-test bench-tasks bench-growth bench-contexts bench-peers
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,6 +29,9 @@ test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its
 
 test-upstream: ## go-sqlite3's own tests of locking and shared memory, and SQLite's mptest, with both VFSes (about 1 minute)
 	internal/clients/upstream.sh
+
+test-metrics: ## OpenTelemetry instruments, traces, and every expression of the dashboard and the alerts, in modules of their own
+	cd vfs/vfsmetrics && go vet ./... && go test -race ./...
 
 hunt: ## check N states that a power cut leaves, on all cores (N=1000000 SEED=random)
 	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
