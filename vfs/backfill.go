@@ -233,10 +233,12 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 // during its sync another one would write over what it has copied, and with older pages if it has looked at the WAL before.
 // What is published then would be neither durable nor right.
 func (b *backfiller) bringOver(h walindex.Header) (bool, error) {
-	if ok, err := b.index.TryLock(walindex.Backfill); err != nil || !ok {
-		return false, err
+	if !b.db.rules.Has(rules.OneBackfill) {
+		if ok, err := b.index.TryLock(walindex.Backfill); err != nil || !ok {
+			return false, err
+		}
+		defer b.index.Unlock(walindex.Backfill)
 	}
-	defer b.index.Unlock(walindex.Backfill)
 	from, upTo, err := b.backfill(h)
 	if err != nil || upTo == 0 {
 		return false, err
@@ -320,7 +322,7 @@ func (b *backfiller) publish(h walindex.Header, from, upTo uint32) error {
 	if upTo <= from {
 		return nil
 	}
-	if !b.db.rules.Has(rules.H2) {
+	if !b.db.rules.Has(rules.H2) && !b.db.rules.Has(rules.Publish) {
 		if err := b.db.syncOwnDB(b.waiter); err != nil {
 			return err
 		}

@@ -335,7 +335,7 @@ type walBytes struct {
 func (db *database) wroteWAL(w walBytes) {
 	db.queue.Wrote(syncqueue.WAL, w.n)
 	// By the end of its commit, another connection may have restarted the WAL.
-	if w.generation == db.generation.Load() && w.salt == db.extent.salt {
+	if w.generation == db.generation.Load() && db.isKnown(w.salt) {
 		db.walEnd.Store(max(db.walEnd.Load(), w.end))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 )
 
@@ -32,6 +33,10 @@ func (f *dbFile) syncPartial() {
 			return // SQLite syncs it next, or Truncate does at synchronous=OFF
 		}
 	}
+	if f.db.rules.Has(rules.Partial) {
+		f.endCheckpoint(nil)
+		return
+	}
 	// Nobody can be told of an error here. It fails the database, and then nBackfill is taken back.
 	f.endCheckpoint(f.syncDB(true))
 }
@@ -41,12 +46,15 @@ func (f *dbFile) syncPartial() {
 //
 // Where nobody uses the WAL-index, the next one to open the database makes it anew, with nothing brought over.
 func (db *database) distrust() error {
+	if db.rules.Has(rules.Distrust) {
+		return nil
+	}
 	path, ok := db.own.indexPath()
 	if !ok {
 		path = strings.TrimSuffix(db.walPath, "-wal") + "-shm"
 	}
 	index, err := walindex.Open(path)
-	if errors.Is(err, walindex.ErrNotThere) || errors.Is(err, walindex.ErrUnsupported) {
+	if errors.Is(err, walindex.ErrNotThere) || errors.Is(err, walindex.ErrUnsupported) || err != nil && db.rules.Has(rules.Doubt) {
 		return nil
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	"github.com/ncruces/go-sqlite3"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
@@ -33,7 +34,8 @@ type unsynced struct {
 	id     identity // of the database file
 	header [walHeaderSize]byte
 	upTo   atomic.Int64 // as far as the WAL is durable
-	doubt  bool         // which WAL it was isn't known: whatever is there now isn't durable
+	doubt  bool         // which WAL it was couldn't be read: the next one to read the header finds out
+	known  walExtent    // what was known of it
 	over   bool         // there is nothing left to write; +checklocks:registry.unsyncedMu
 }
 
@@ -82,11 +84,15 @@ func readWALHeader(wal io.ReaderAt) (header [walHeaderSize]byte, ok bool, err er
 func (db *database) enter(s salt) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if db.extent.salt != s {
+	if !db.isKnown(s) {
 		db.extent = walExtent{salt: s}
 		db.walEnd.Store(0)
 	}
 }
+
+// isKnown reports whether what is known is of the generation that has these salts.
+// +checklocks:db.mu
+func (db *database) isKnown(s salt) bool { return s == db.extent.salt || db.rules.Has(rules.Salts) }
 
 // remember keeps, after a failed sync, how much of the WAL is durable.
 // If it can't be told which WAL that is, nothing is.
@@ -94,14 +100,14 @@ func (db *database) remember(wal sqlitevfs.File, known walExtent) {
 	if wal == nil {
 		return
 	}
-	u := &unsynced{id: db.id}
+	u := &unsynced{id: db.id, known: known}
 	header, ok, err := readWALHeader(wal)
-	if err == nil && !ok {
+	if err == nil && !ok || err != nil && db.rules.Has(rules.Doubt) {
 		return // it is empty
 	}
 	u.header, u.doubt = header, err != nil
-	if ok && saltOf(header) == known.salt {
-		u.upTo.Store(known.durable)
+	if ok {
+		u.is(header, db.rules)
 	}
 	registry.unsyncedMu.Lock()
 	defer registry.unsyncedMu.Unlock()
@@ -112,6 +118,15 @@ func (db *database) remember(wal sqlitevfs.File, known walExtent) {
 		return v.over || v.id.same(u.id)
 	})
 	registry.unsynced = append(registry.unsynced, u)
+}
+
+// is takes note of the WAL's header. What is known is of the WAL that has its salts, whenever that is read:
+// no generation has those of an earlier one.
+func (u *unsynced) is(header [walHeaderSize]byte, off rules.Set) {
+	u.header, u.doubt = header, false
+	if saltOf(header) == u.known.salt || off.Has(rules.Salts) {
+		u.upTo.Store(u.known.durable)
+	}
 }
 
 // recall returns what is remembered of the WAL, or nil.
@@ -125,10 +140,13 @@ func (db *database) recall(wal sqlitevfs.File) (*unsynced, error) {
 		}
 		header, ok, err := readWALHeader(wal)
 		if err != nil {
+			if db.rules.Has(rules.Doubt) {
+				return nil, nil
+			}
 			return nil, err
 		}
 		if u.doubt && ok {
-			u.header, u.doubt = header, false
+			u.is(header, db.rules)
 		}
 		if ok && header == u.header {
 			return u, nil

@@ -141,7 +141,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	db.unlocked(func() {
 		if job.File == syncqueue.WAL {
 			n, _ := own.ReadAt(db.jobHeader[:], 0)
-			ours = n == len(db.jobHeader) && saltOf(db.jobHeader) == known
+			ours = n == len(db.jobHeader) && saltOf(db.jobHeader) == known || db.rules.Has(rules.Salts)
 		}
 		if job.File == syncqueue.DB {
 			err = syncDB()
@@ -168,7 +168,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			db.newWAL = false
 			db.walSyncs.end(round)
 			db.tally.durable = max(db.tally.durable, commits)
-			if ours && gen == db.generation.Load() && known == db.extent.salt {
+			if ours && gen == db.generation.Load() && db.isKnown(known) {
 				db.extent.durable = max(db.extent.durable, db.extent.syncing)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
@@ -80,8 +81,9 @@ func (b Base) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 	if err != nil {
 		return nil, flags, err
 	}
-	f := &file{d: d, ino: ino, name: base, process: b.process, powersafe: d.cfg.Powersafe}
+	f := &file{d: d, ino: ino, name: base, process: b.process, stock: !b.under, powersafe: d.cfg.Powersafe}
 	d.mu.Lock()
+	f.errors = ino.errors
 	f.handle = d.handles
 	d.handles++
 	d.mu.Unlock()
@@ -130,6 +132,9 @@ type identity struct {
 	process int
 }
 
+// walHeader is the size of a WAL's header.
+const walHeader = 32
+
 // file is a handle.
 type file struct {
 	d         *Disk
@@ -143,6 +148,9 @@ type file struct {
 	powersafe bool
 	syncsDir  bool
 	main      *file // of the same connection
+	stock     bool
+	errors    int  // of the file's, those that this handle knows of; the disk's mutex guards it
+	partial   bool // see [Op]; of the checkpoint that it is in
 	conn      any
 }
 
@@ -151,6 +159,7 @@ var (
 	_ sqlitevfs.FilePowersafeOverwrite = (*file)(nil)
 	_ sqlitevfs.FileHasMoved           = (*file)(nil)
 	_ sqlitevfs.FileLockState          = (*file)(nil)
+	_ sqlitevfs.FileCheckpoint         = (*file)(nil)
 	_ vfs.FileIdentity                 = (*file)(nil)
 	_ vfs.SharedMemoryPath             = (*file)(nil)
 	_ vfs.DirSyncer                    = Base{}
@@ -158,10 +167,18 @@ var (
 )
 
 func (f *file) op(kind EventKind, off int64, size int) Op {
-	return Op{Kind: kind, Name: f.name, Handle: f.handle, Off: off, Size: size, Conn: f.main.conn}
+	return Op{
+		Kind: kind, Name: f.name, Handle: f.handle, Off: off, Size: size, Conn: f.main.conn,
+		Process: f.process, Stock: f.stock, Partial: f.partial,
+	}
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	if off == 0 && len(p) == walHeader && strings.HasSuffix(f.name, "-wal") && f.d.cfg.Fault != nil {
+		if err := f.d.cfg.Fault(f.op(Read, off, len(p))).Err; err != nil {
+			return 0, err
+		}
+	}
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if off >= int64(len(f.ino.data)) {
@@ -186,7 +203,7 @@ func (f *file) Sync(sqlitevfs.SyncFlag) error {
 	if f.ino.quiet {
 		return nil
 	}
-	if err := f.d.sync(f.op(SyncStart, 0, 0), f.ino.id, SyncEnd); err != nil {
+	if err := f.d.sync(f.op(SyncStart, 0, 0), f, SyncEnd); err != nil {
 		return err
 	}
 	if f.syncsDir {
@@ -262,7 +279,22 @@ func (f *file) SharedMemory() sqlitevfs.SharedMemory {
 }
 
 // SharedMemoryPath implements [vfs.SharedMemoryPath].
-func (f *file) SharedMemoryPath() string { return f.shmPath }
+func (f *file) SharedMemoryPath() string {
+	if f.d.cfg.Fault != nil && f.d.cfg.Fault(f.op(Index, 0, 0)).Err != nil {
+		return f.d.cfg.ShmDir // which can't be opened
+	}
+	return f.shmPath
+}
+
+// CheckpointStart implements [sqlitevfs.FileCheckpoint].
+func (f *file) CheckpointStart() {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.partial = f.stock && f.ino.stockWrites > f.ino.stockSynced
+}
+
+// CheckpointDone implements [sqlitevfs.FileCheckpoint].
+func (f *file) CheckpointDone() {}
 
 // SetDB is told the connection.
 func (f *file) SetDB(db any) { f.conn = db }

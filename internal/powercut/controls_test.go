@@ -1,6 +1,7 @@
 package powercut
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -16,6 +17,11 @@ var controls = []struct {
 	rule  rules.Set
 	kinds []string
 	fault string
+	upTo  int // the fault comes with one of so many operations; default 20
+	// points are how many power cuts there are in a workload, 300 if it is 0. Fewer are enough
+	// where what is lost stays lost.
+	points int
+	from   int // seed of the first workload
 }{
 	{rule: rules.H1, kinds: []string{"restart", "mixed"}},
 	{rule: rules.H2, kinds: []string{"restart", "mixed"}},
@@ -28,6 +34,12 @@ var controls = []struct {
 	{rule: rules.ForeignWrites, kinds: []string{"stock"}},
 	{rule: rules.ClearClosed, kinds: []string{"group"}},
 	{rule: rules.Refresh, kinds: []string{"single", "group", "restart"}, fault: "sync-lost"},
+	{rule: rules.Publish, kinds: []string{"neighbour"}, points: 60},
+	{rule: rules.OneBackfill, kinds: []string{"processes"}, points: 100, from: 64},
+	{rule: rules.Partial, kinds: []string{"partial"}, fault: "stock-lost", upTo: 4, points: 30, from: 14},
+	{rule: rules.Distrust, kinds: []string{"partial"}, fault: "db-lost", upTo: 6, points: 30, from: 18},
+	{rule: rules.Salts, kinds: []string{"restarted"}, fault: "sync-lost", points: 60, from: 24},
+	{rule: rules.Doubt, kinds: []string{"restarted"}, fault: "sync-lost,header", points: 60},
 }
 
 // TestControls switches each rule off and looks for a violation.
@@ -37,16 +49,21 @@ func TestControls(t *testing.T) {
 	table := "\nrule            workloads  crash states  first violation\n"
 	for _, control := range controls {
 		t.Run(control.rule.String(), func(t *testing.T) {
-			depth := Depth{Points: 300, Choices: 3}
+			depth := Depth{Points: cmp.Or(control.points, 300), Choices: 3}
 			off := &Machine{ShmDir: t.TempDir(), Depth: depth, Disabled: control.rule}
 			on := &Machine{ShmDir: off.ShmDir, Depth: depth}
 			if slow {
 				on.Depth.Points = 5
 			}
-			for n := range 400 {
+			for n := control.from; n < control.from+400; n++ {
 				p := Plan{Kind: control.kinds[n%len(control.kinds)], Seed: uint64(n)}
 				if control.fault != "" {
-					p.Fault = fmt.Sprintf("%s@%d", control.fault, 1+n%20)
+					upTo := cmp.Or(control.upTo, 20)
+					fault, next, more := strings.Cut(control.fault, ",")
+					p.Fault = fmt.Sprintf("%s@%d", fault, 1+n%upTo)
+					if more {
+						p.Fault += fmt.Sprintf(",%s@%d", next, 1+n%7)
+					}
 				}
 				require.NoError(t, on.Run(t, p))
 				err := off.Run(t, p)

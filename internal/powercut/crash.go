@@ -345,6 +345,13 @@ func (c *Crash) content(id int, choice Choice, r *rand.Rand) []byte {
 // tear spoils the bytes that a write was to put at off, or all of their sector.
 func (c *Crash) tear(data []byte, off int64, piece []byte, r *rand.Rand) []byte {
 	from, to := off, off+int64(len(piece))
+	if c.cfg.Linear {
+		if n := r.Int64N(to - from + 1); r.IntN(2) == 0 {
+			return put(data, piece[:n], from)
+		} else {
+			return put(data, piece[n:], from+n)
+		}
+	}
 	if !c.cfg.Powersafe {
 		size := int64(c.cfg.SectorSize)
 		from = from / size * size

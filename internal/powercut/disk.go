@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -28,6 +29,11 @@ type Config struct {
 	//
 	// https://sqlite.org/psow.html
 	Powersafe bool
+	// Linear is what SQLite takes for granted: a power cut leaves of a write to a sector its beginning or its end,
+	// and what was there before in the rest. Otherwise it may leave anything.
+	//
+	// https://sqlite.org/atomiccommit.html#hardware
+	Linear bool
 	// SectorSize is the sector size that is reported. Default 4096.
 	SectorSize int
 	// Ordered is how a journalling file system such as ext4 keeps directory entries:
@@ -52,6 +58,12 @@ type Op struct {
 	Off    int64
 	Size   int
 	Conn   any // of a write: the connection, if it is known
+	// Process has done it, and Stock is set if that is one on the stock VFS.
+	Process int
+	Stock   bool
+	// Partial is set for a sync of a database file by a process on the stock VFS that doesn't cover all
+	// that such processes have brought over and not made durable: they may say all the same that it is there.
+	Partial bool
 }
 
 // Fault is what goes wrong with an operation. The zero Fault is nothing.
@@ -73,7 +85,9 @@ type Disk struct {
 	start time.Time
 
 	mu      sync.Mutex
-	failed  int // syncs that failed
+	failed  int  // syncs that failed
+	failing int  // syncs that run and will fail
+	told    bool // a process on the stock VFS was told of a failed sync of a WAL
 	names   map[string]*inode
 	files   int
 	handles int
@@ -86,6 +100,10 @@ type inode struct {
 	data  []byte
 	quiet bool // temporary: a power cut leaves nothing of it
 	locks locks
+	// errors counts failed syncs: one is reported to each handle that was open by then, by the next sync of that.
+	errors int
+	// stockWrites are those of processes on the stock VFS, of which stockSynced were made durable.
+	stockWrites, stockSynced int
 }
 
 var disks = struct {
@@ -163,6 +181,20 @@ func (d *Disk) FailedSyncs() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.failed
+}
+
+// Failing reports whether a sync runs that will fail.
+func (d *Disk) Failing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failing > 0
+}
+
+// Told reports whether a process on the stock VFS was told that a sync of a WAL has failed.
+func (d *Disk) Told() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.told
 }
 
 // Mend makes room for any number of files.
@@ -260,14 +292,29 @@ func (d *Disk) unlink(name string) error {
 
 // syncDir makes the directory durable.
 func (d *Disk) syncDir(name string) error {
-	return d.sync(Op{Kind: DirSyncStart, Name: name}, -1, DirSyncEnd)
+	return d.sync(Op{Kind: DirSyncStart, Name: name}, nil, DirSyncEnd)
 }
 
-func (d *Disk) sync(op Op, file int, end EventKind) error {
+// sync syncs the file of a handle, or the directory if that is nil.
+//
+// A failed sync is reported once to each handle that was open before it, as with Linux.
+// What else that sync was to write got to the disk or waits for the next one.
+func (d *Disk) sync(op Op, h *file, end EventKind) error {
+	file := -1
+	if h != nil {
+		file = h.ino.id
+	}
 	called := time.Since(d.start)
 	f := d.begin(op)
 	d.mu.Lock()
 	start := d.record(Event{Kind: op.Kind, File: file, Name: op.Name, Called: called})
+	if f.Err != nil {
+		d.failing++
+	}
+	var stockWrites int
+	if h != nil {
+		stockWrites = h.ino.stockWrites
+	}
 	d.mu.Unlock()
 	if f.Hang > 0 {
 		time.Sleep(f.Hang)
@@ -278,6 +325,20 @@ func (d *Disk) sync(op Op, file int, end EventKind) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if f.Err != nil {
+		d.failing--
+	}
+	if h != nil {
+		if f.Err != nil {
+			h.ino.errors++
+		} else if h.errors != h.ino.errors {
+			f = Fault{Err: syscall.EIO}
+		} else {
+			h.ino.stockSynced = max(h.ino.stockSynced, stockWrites)
+		}
+		h.errors = h.ino.errors
+		d.told = d.told || f.Err != nil && op.Stock && strings.HasSuffix(op.Name, "-wal")
+	}
 	e := d.record(Event{Kind: end, File: file, Name: op.Name, Pair: start, Err: f.Err, Lost: f.Lost})
 	if !d.cfg.Quiet {
 		d.trace[start].Pair = e
@@ -307,6 +368,9 @@ func (d *Disk) write(ino *inode, op Op, p []byte) (int, error) {
 		return 0, f.Err
 	}
 	ino.data = put(ino.data, p, op.Off)
+	if op.Stock {
+		ino.stockWrites++
+	}
 	if !ino.quiet {
 		d.record(Event{Kind: Write, File: ino.id, Name: op.Name, Off: op.Off, Data: bytes.Clone(p), Conn: op.Conn})
 	}

@@ -11,12 +11,28 @@
 // each truncate, create and delete happened or not. A sync covers what was written before it started.
 // A directory entry takes a sync of the directory, or, on some disks, a sync of a file after it, as with ext4.
 //
+// A failed sync is reported once to each handle that was open by then, as with Linux, whichever process it belongs to.
+//
 // # The workloads
 //
 // A [Plan] names a workload by a kind and a seed: up to eight connections at various levels, with checkpoints in the background or inline, among them
 // some on the stock VFS, as another process would be, or in a second process on this VFS. They run in lockstep, in a synctest bubble:
 // before each operation of the disk a seed says who goes on, and time passes only as it is let.
 // So a workload is the same each time, syncs take the time that the plan says, and a violation can be replayed.
+//
+// A plan may have a fault: the n-th write, sync or the like fails, or several do, each counted from the one before.
+// Then all connections are closed, the database is opened anew, and from then on nothing may go wrong.
+//
+//	neighbour  a process on the stock VFS stays open while ours fails, closes and opens anew
+//	peer       so does a second process on this VFS
+//	restarted  that other process restarts the WAL over and over, before and after our failure
+//	partial    readers let one process bring over a part of the WAL, and the other one the rest
+//
+// These come with faults most of the time: a sync of the WAL, the directory or the database file that drops what it should have written
+// (sync-lost), also one of the database file by the process on the stock VFS (db-lost, stock-lost),
+// and after that an error on reading the WAL's header (header) or on opening the WAL-index (index), at the failure or as it is opened anew.
+// The process on the stock VFS goes on at NORMAL and FULL. Once it is told of a failed sync of the WAL it only reads until ours has opened the database anew,
+// since nothing keeps it from a checkpoint of what is lost, and it is never the last to close.
 //
 // # The oracle
 //

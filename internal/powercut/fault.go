@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,38 +16,59 @@ import (
 
 // faults are what can go wrong, by name: with the n-th operation of that kind, counted from 1.
 var faults = map[string]struct {
-	kind  func(EventKind) bool
+	kind  func(Op) bool
 	fault func(Op) Fault
 }{
 	// A sync fails and drops what it should have written, as with Linux: the next one "succeeds".
 	"sync-lost": {isSync, func(Op) Fault { return Fault{Err: syscall.EIO, Lost: true} }},
 	// A sync fails, and what it should have written waits for the next one.
 	"sync-kept": {isSync, func(Op) Fault { return Fault{Err: syscall.EIO} }},
-	"hang":      {isSync, func(Op) Fault { return Fault{Hang: 10 * time.Second} }},
-	"write":     {isWrite, func(Op) Fault { return Fault{Err: syscall.EIO} }},
-	"short":     {isWrite, func(op Op) Fault { return Fault{Err: syscall.EIO, Short: op.Size / 2} }},
-	"full":      {isWrite, func(op Op) Fault { return Fault{Err: sqlite3.FULL, Short: op.Size / 3} }},
-	"link":      {func(k EventKind) bool { return k == Link }, func(Op) Fault { return Fault{Err: syscall.ENOSPC} }},
-	"unlink":    {func(k EventKind) bool { return k == Unlink }, func(Op) Fault { return Fault{Err: syscall.EIO} }},
+	// A sync of the database file fails and drops what it should have written, by whichever process.
+	"db-lost": {isSyncDB, func(Op) Fault { return Fault{Err: syscall.EIO, Lost: true} }},
+	// So does one by a process on the stock VFS, which goes on.
+	"stock-lost": {func(op Op) bool { return op.Stock && isSyncDB(op) }, func(Op) Fault { return Fault{Err: syscall.EIO, Lost: true} }},
+	"hang":       {isSync, func(Op) Fault { return Fault{Hang: 10 * time.Second} }},
+	"write":      {is(Write), func(Op) Fault { return Fault{Err: syscall.EIO} }},
+	"short":      {is(Write), func(op Op) Fault { return Fault{Err: syscall.EIO, Short: op.Size / 2} }},
+	"full":       {is(Write), func(op Op) Fault { return Fault{Err: sqlite3.FULL, Short: op.Size / 3} }},
+	"link":       {is(Link), func(Op) Fault { return Fault{Err: syscall.ENOSPC} }},
+	"unlink":     {is(Unlink), func(Op) Fault { return Fault{Err: syscall.EIO} }},
+	"truncate":   {is(Truncate), func(Op) Fault { return Fault{Err: syscall.EIO} }},
 	// The disk is full once so many KiB are added.
-	"space":    {func(EventKind) bool { return false }, nil},
-	"truncate": {func(k EventKind) bool { return k == Truncate }, func(Op) Fault { return Fault{Err: syscall.EIO} }},
+	"space": {func(Op) bool { return false }, nil},
+	// The WAL's header can't be read, or the WAL-index can't be opened beside SQLite.
+	"header": {is(Read), func(Op) Fault { return Fault{Err: syscall.EIO} }},
+	"index":  {is(Index), func(Op) Fault { return Fault{Err: syscall.EIO} }},
 }
 
-func isSync(k EventKind) bool  { return k == SyncStart || k == DirSyncStart }
-func isWrite(k EventKind) bool { return k == Write }
+func is(kind EventKind) func(Op) bool { return func(op Op) bool { return op.Kind == kind } }
+
+// isSync is a sync by a process on this project's VFS: what becomes of one on the stock VFS isn't its doing.
+func isSync(op Op) bool {
+	return (op.Kind == SyncStart || op.Kind == DirSyncStart) && !op.Stock
+}
+
+// isSyncDB is a sync of a database file, also by a process on the stock VFS, if that brings over again what fails.
+func isSyncDB(op Op) bool {
+	return op.Kind == SyncStart && strings.HasSuffix(op.Name, ".db") && !op.Partial
+}
 
 // injector injects a fault.
 type injector struct {
 	name  string
-	left  int // operations until it happens
 	stays bool
-	done  bool // it has happened
-	over  bool // and doesn't any more
+	then  *injector // injects the next one, counted from when this one has happened; or nil
+
+	mu   sync.Mutex
+	left int  // operations until it happens
+	done bool // it has happened
+	over bool // and doesn't any more
 }
 
-// parseFault reads "name@n", or "name@n+" for a fault that stays.
+// parseFault reads "name@n", or "name@n+" for a fault that stays, or several of them joined by commas:
+// each is counted from when the one before has happened.
 func parseFault(s string) (f *injector, err error) {
+	s, next, more := strings.Cut(s, ",")
 	f = &injector{}
 	name, n, _ := strings.Cut(s, "@")
 	n, f.stays = strings.CutSuffix(n, "+")
@@ -55,7 +77,10 @@ func parseFault(s string) (f *injector, err error) {
 	if _, ok := faults[name]; !ok || err != nil || f.left < 1 {
 		return nil, fmt.Errorf("fault %q: want name@n or name@n+, n from 1", s)
 	}
-	return f, nil
+	if more {
+		f.then, err = parseFault(next)
+	}
+	return f, err
 }
 
 func newInjector(s string) *injector {
@@ -71,8 +96,15 @@ func newInjector(s string) *injector {
 
 // next returns the fault of an operation.
 func (f *injector) next(op Op) Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done && f.then != nil {
+		if fault := f.then.next(op); fault != (Fault{}) {
+			return fault
+		}
+	}
 	kind, ok := faults[f.name]
-	if !ok || f.over || !kind.kind(op.Kind) {
+	if !ok || f.over || !kind.kind(op) {
 		return Fault{}
 	}
 	f.left--
@@ -81,6 +113,27 @@ func (f *injector) next(op Op) Fault {
 		return kind.fault(op)
 	}
 	return Fault{}
+}
+
+// happened reports whether it has happened.
+func (f *injector) happened() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done
+}
+
+// end ends a fault that stays.
+func (f *injector) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+}
+
+// endAll ends the faults after it, too.
+func (f *injector) endAll() {
+	for ; f != nil; f = f.then {
+		f.end()
+	}
 }
 
 // spaceLimit returns the size of a disk that holds img.
@@ -98,12 +151,14 @@ func (f *injector) spaceLimit(img Image) (limit int64) {
 // explains reports whether an error may come of the fault.
 func (f *injector) explains(err error) bool {
 	var code sqlite3.ErrorCode
-	if !f.done || f.name == "hang" || !errors.As(err, &code) {
+	if !f.happened() || f.name == "hang" || !errors.As(err, &code) {
 		return false
 	}
 	switch code {
 	case sqlite3.IOERR, sqlite3.FULL, sqlite3.CANTOPEN:
 		return true
+	case sqlite3.ERROR: // a PRAGMA's
+		return strings.Contains(err.Error(), syscall.EIO.Error())
 	}
 	return false
 }

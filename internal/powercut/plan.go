@@ -2,6 +2,7 @@ package powercut
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -104,8 +105,13 @@ type txnStep struct {
 
 // workerPlan is what one connection does.
 type workerPlan struct {
-	stock      bool // through the stock VFS, as another process would
-	process    int  // that the connection belongs to, of those that use this project's VFS
+	stock      bool             // through the stock VFS, as another process would
+	stays      bool             // before and after all others, and while the database is opened anew after a fault
+	process    int              // that the connection belongs to, of those that use this project's VFS
+	of         map[stepKind]int // how often steps come in it, if not as in the others
+	modes      []string         // of its checkpoints, if not as in the others
+	noAuto     bool             // no checkpoint comes with a commit
+	levels     []Level          // and its levels
 	level      Level
 	maxDelay   time.Duration
 	maxPending int
@@ -126,6 +132,7 @@ type workload struct {
 	second     bool // a second database is attached
 	powersafe  bool
 	sector     int
+	linear     bool
 	ordered    bool
 	syncTime   time.Duration // of the WAL and the directory, give or take a half
 	dbSyncTime time.Duration // of the database file
@@ -134,8 +141,63 @@ type workload struct {
 	workers    []workerPlan
 	// checkpointer is set if the first worker does nothing but checkpoints.
 	checkpointer bool
+	inline       bool // no checkpoints in the background
 	lastIsOurs   bool // a stock connection never closes last
 	steps        int
+}
+
+// staying returns how many workers stay, and leaving how many don't.
+func (w *workload) staying() (n int) {
+	for _, k := range w.workers {
+		if k.stays {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *workload) leaving() int { return len(w.workers) - w.staying() }
+
+// neighbours sets the last of the workers apart, which belongs to another process that stays across failures.
+// All restart the WAL and hold up each other's checkpoints, which take long.
+func (w *workload) neighbours(r *rand.Rand, p *weights) *workerPlan {
+	if w.workers == nil {
+		w.workers = make([]workerPlan, 2+r.IntN(3))
+	}
+	w.steps = 12
+	w.autockpt = []int{1, 4, 8, 1000}[r.IntN(4)]
+	w.dbSyncTime = []time.Duration{w.syncTime, 5 * w.syncTime, 20 * w.syncTime}[r.IntN(3)]
+	p.levels = []Level{Normal, Full, Full}
+	w.pageSize = 512 << r.IntN(2)
+	p.size = 900 // so that each transaction changes other pages
+	p.changes = 3
+	p.pause = w.syncTime / 10
+	p.of[stepCheckpoint] = 8
+	p.of[stepRead] = 6
+	p.of[stepWait] = 3
+	p.of[stepPause] = 6
+	p.of[stepReopen] = 0
+	k := &w.workers[len(w.workers)-1]
+	k.stays = true
+	// After a failed sync it isn't known what the other process has made durable, and that is written once more.
+	w.linear = w.plan.Fault != ""
+	return k
+}
+
+// onStock puts a worker on the stock VFS.
+func (w *workload) onStock(k *workerPlan) {
+	k.stock = true
+	w.lastIsOurs = true
+	w.ordered = true // where we fail to make a new WAL's entry durable, it doesn't try to
+}
+
+// other puts a worker on the stock VFS, or in another process on this project's.
+func (w *workload) other(k *workerPlan, r *rand.Rand) {
+	if r.IntN(4) == 0 {
+		k.process = 1
+	} else {
+		w.onStock(k)
+	}
 }
 
 // kinds are the workloads. Each sets what is particular to it.
@@ -259,6 +321,41 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 		w.autockpt = []int{2, 8, 1000}[r.IntN(3)]
 		p.of[stepReopen] = 3
 	},
+	// Another process on the stock VFS stays open while ours fails, closes and opens anew.
+	"neighbour": func(w *workload, r *rand.Rand, p *weights) {
+		w.onStock(w.neighbours(r, p))
+	},
+	// So does one on this project's VFS.
+	"peer": func(w *workload, r *rand.Rand, p *weights) {
+		w.neighbours(r, p).process = 1
+	},
+	// The other process restarts the WAL that ours goes on to sync.
+	"restarted": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 2)
+		k := w.neighbours(r, p)
+		k.of = map[stepKind]int{stepTxn: 12, stepCheckpoint: 12, stepPause: 4}
+		k.modes = []string{"RESTART", "TRUNCATE"}
+		k.levels = []Level{Normal}
+		p.of = map[stepKind]int{stepTxn: 8, stepWait: 10, stepPause: 6, stepRead: 2}
+		w.steps = 16
+		w.autockpt = 1000
+		w.other(k, r)
+	},
+	// Readers let one of the processes bring over a part of the WAL, and the other one the rest.
+	"partial": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 3+r.IntN(2))
+		k := w.neighbours(r, p)
+		k.of = map[stepKind]int{stepTxn: 8, stepCheckpoint: 10, stepPause: 2}
+		p.of = map[stepKind]int{stepTxn: 10, stepRead: 12, stepCheckpoint: 6, stepPause: 2}
+		k.modes, p.modes = []string{"PASSIVE"}, []string{"RESTART", "TRUNCATE", "FULL"}
+		w.autockpt = 1000
+		if r.IntN(3) > 0 {
+			k.modes, p.modes = p.modes, k.modes
+			k.noAuto, w.inline, w.autockpt = true, true, 1+r.IntN(4)
+		}
+		w.steps = 16
+		w.other(k, r)
+	},
 	// A write may spoil the rest of its sector.
 	"psow": func(w *workload, r *rand.Rand, p *weights) {
 		w.workers = make([]workerPlan, 1+r.IntN(3))
@@ -293,6 +390,7 @@ func Kinds() []string {
 // weights are how often things come in a workload.
 type weights struct {
 	of      map[stepKind]int
+	modes   []string // of checkpoints
 	levels  []Level
 	changes int
 	size    int
@@ -335,6 +433,7 @@ func (p Plan) spell() *workload {
 			stepTxn: 30, stepCheckpoint: 3, stepRead: 2, stepReopen: 1,
 			stepWait: 2, stepLevel: 3, stepMode: 1, stepPause: 1,
 		},
+		modes:   []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"},
 		levels:  []Level{Off, Normal, Normal, Full, Full, Extra},
 		changes: 4,
 		size:    300,
@@ -345,27 +444,33 @@ func (p Plan) spell() *workload {
 		w.stay = 0.5
 	}
 
-	order := make([]stepKind, 0, len(ws.of))
-	total := 0
-	for k, n := range ws.of {
-		order = append(order, k)
-		total += n
-	}
-	slices.Sort(order)
 	n := 0
 	for i := range w.workers {
 		wp := &w.workers[i]
-		wp.level = ws.levels[r.IntN(len(ws.levels))]
+		of := ws.of
+		if wp.of != nil {
+			of = wp.of
+		}
+		order := slices.Sorted(maps.Keys(of))
+		total := 0
+		for _, n := range of {
+			total += n
+		}
+		levels := ws.levels
+		if wp.levels != nil {
+			levels = wp.levels
+		}
+		wp.level = levels[r.IntN(len(levels))]
 		wp.maxDelay = []time.Duration{time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, time.Minute}[r.IntN(4)]
 		wp.maxPending = []int{4 << 10, 16 << 10, 8 << 20}[r.IntN(3)]
-		if r.IntN(4) == 0 {
+		if r.IntN(4) == 0 || w.inline {
 			wp.checkpoint = vfs.CheckpointInline
 		}
 		for range w.steps {
 			x := r.IntN(total)
 			kind := stepTxn
 			for _, k := range order {
-				if x -= ws.of[k]; x < 0 {
+				if x -= of[k]; x < 0 {
 					kind = k
 					break
 				}
@@ -374,7 +479,11 @@ func (p Plan) spell() *workload {
 				kind = stepCheckpoint
 			}
 			s := step{n: n, kind: kind, seed: r.Uint64()}
-			s.fill(r, ws)
+			its := *ws
+			if wp.modes != nil {
+				its.modes = wp.modes
+			}
+			s.fill(r, &its)
 			if s.kind == stepCheckpoint && w.checkpointer {
 				s.arg = "PASSIVE" // others can write meanwhile
 			}
@@ -400,7 +509,7 @@ func (s *step) fill(r *rand.Rand, ws *weights) {
 			s.txn.size *= 8
 		}
 	case stepCheckpoint:
-		s.arg = []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[r.IntN(4)]
+		s.arg = ws.modes[r.IntN(len(ws.modes))]
 	case stepJournalMode:
 		s.arg = []string{"wal", "wal", "delete", "truncate", "persist", "memory"}[r.IntN(6)]
 		if s.arg == "memory" && !ws.memory {

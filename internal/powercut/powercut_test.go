@@ -47,10 +47,20 @@ func (m *Machine) next(seed uint64, n, part int) Plan {
 	r := rand.New(rand.NewPCG(seed, uint64(n)<<16|uint64(part)))
 	kinds := Kinds()
 	p := Plan{Kind: kinds[n%len(kinds)], Seed: r.Uint64() >> 32}
-	// The guarantees end where a sync of another process fails, or in a rollback mode.
-	if r.IntN(4) == 0 && p.Kind != "stock" && p.Kind != "processes" && p.Kind != "journal" {
+	often := 4
+	switch p.Kind {
+	case "neighbour", "peer", "restarted", "partial":
+		often = 1 // it is made for that
+	case "stock", "processes", "journal":
+		// The guarantees end where a sync of another process fails, or in a rollback mode.
+		often = 0
+	}
+	if often > 0 && r.IntN(2*often) < 2 {
 		names := faultNames()
 		p.Fault = fmt.Sprintf("%s@%d", names[r.IntN(len(names))], 1+r.IntN(1<<r.IntN(8)))
+		if next := []string{"header", "index", "sync-lost"}; r.IntN(2) == 0 {
+			p.Fault += fmt.Sprintf(",%s@%d", next[r.IntN(len(next))], 1+r.IntN(8))
+		}
 	}
 	m.Depth = Depth{Points: 30, Choices: 2, Follow: 8}
 	if r.IntN(10) == 0 {
@@ -96,10 +106,14 @@ func TestFaults(t *testing.T) {
 		if slow {
 			step = 120
 		}
-		for _, name := range faultNames() {
-			for _, kind := range []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint", "background"} {
+		kinds := []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint", "background", "peer", "neighbour"}
+		for i, name := range faultNames() {
+			for j, kind := range kinds {
+				if slow && (i+j)%4 != 0 {
+					continue
+				}
 				step := step
-				if kind == "background" {
+				if kind == "background" || kind == "peer" || kind == "neighbour" {
 					step *= 5 // it does most of what the others do
 				}
 				for n := 1 + step*part; ; n += step * parts {
@@ -107,7 +121,7 @@ func TestFaults(t *testing.T) {
 					x, err := runPlan(t, p, m.Disabled, m.ShmDir)
 					require.NoError(t, err)
 					require.NoError(t, m.check(x))
-					if !x.fault.done || name == "space" && n > 20 {
+					if !x.fault.happened() || name == "space" && n > 20 {
 						break
 					}
 				}
@@ -123,16 +137,23 @@ func TestSameSeed(t *testing.T) {
 		t.Skip("with the race detector goroutines run in any order")
 	}
 	dir := t.TempDir()
+	plans := []Plan{
+		{Kind: "single", Seed: 1, Fault: "sync-lost@2,header@2"}, {Kind: "neighbour", Seed: 1, Fault: "sync-lost@5,header@1"},
+		{Kind: "peer", Seed: 2, Fault: "sync-lost@7,index@1"}, {Kind: "partial", Seed: 3, Fault: "db-lost@2"},
+	}
 	for _, kind := range Kinds() {
+		plans = append(plans, Plan{Kind: kind, Seed: 1})
+	}
+	for _, p := range plans {
 		var traces [2]string
 		for i := range traces {
-			x, err := runPlan(t, Plan{Kind: kind, Seed: 1}, 0, dir)
+			x, err := runPlan(t, p, 0, dir)
 			require.NoError(t, err)
 			for _, e := range x.trace {
 				traces[i] += e.String() + "\n"
 			}
 		}
-		require.Equal(t, traces[0], traces[1], kind)
+		require.Equal(t, traces[0], traces[1], p)
 	}
 }
 
@@ -170,17 +191,20 @@ func TestParsePlan(t *testing.T) {
 		{Kind: "mixed", Seed: 42},
 		{Kind: "single", Seed: 1 << 63, Fault: "sync-lost@3"},
 		{Kind: "group", Seed: 7, Drop: []int{0, 3, 12}, Fault: "write@9+"},
+		{Kind: "peer", Seed: 7, Fault: "sync-lost@9,header@1"},
 	} {
 		q, err := ParsePlan(p.String())
 		require.NoError(t, err)
 		require.Equal(t, p, q)
 	}
 	for plan, says := range map[string]string{
-		"":                 "kind/seed",
-		"nothing/1":        strings.Join(Kinds(), " "),
-		"mixed/x":          "invalid syntax",
-		"mixed/1/sync@1":   "name@n",
-		"mixed/1/drop.1.x": "invalid syntax",
+		"":               "kind/seed",
+		"nothing/1":      strings.Join(Kinds(), " "),
+		"mixed/x":        "invalid syntax",
+		"mixed/1/sync@1": "name@n",
+
+		"mixed/1/sync-lost@1,header": "name@n",
+		"mixed/1/drop.1.x":           "invalid syntax",
 	} {
 		_, err := ParsePlan(plan)
 		require.ErrorContains(t, err, says)

@@ -28,9 +28,12 @@ type run struct {
 
 	healthy    bool // the fault is gone: nothing may go wrong any more
 	lastTxn    int64
-	waiting    int // workers that have come to the end of their steps
-	ended      int // and those that have closed their connection
-	stock      int // connections on the stock VFS
+	waiting    int  // workers that have come to the end of their steps
+	ended      int  // and those that have closed their connection, but for those that stay
+	here       int  // workers that stay and have opened the database
+	staying    int  // workers that stay and haven't closed their connection
+	repaired   bool // after a fault, the database is as good as new
+	stock      int  // connections on the stock VFS
 	violations []string
 	trace      []Event
 }
@@ -100,7 +103,7 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay, slow: w.slow, stall: 4 * w.syncTime, came: make(chan struct{}, 1)}
 		x.fault = newInjector(p.Fault)
 		x.cfg = Config{
-			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Ordered: w.ordered,
+			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Linear: w.linear, Ordered: w.ordered,
 			Gate: x.lock.gate, SpaceLimit: x.fault.spaceLimit(img),
 			Fault: func(op Op) Fault {
 				f := x.fault.next(op)
@@ -118,8 +121,14 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 		defer x.disk.Remove()
 		for i, wp := range w.workers {
 			k := &worker{workerPlan: wp, id: i, run: x, now: Full}
-			x.lock.run(k.work)
+			if wp.stays {
+				x.staying++
+				x.lock.run(k.stay)
+			} else {
+				x.lock.run(k.work)
+			}
 		}
+		x.repaired = p.Fault == ""
 		if p.Fault != "" {
 			k := &worker{workerPlan: survivor(r), id: len(w.workers), run: x, now: Full}
 			x.lock.run(k.survive)
@@ -158,8 +167,8 @@ func (x *run) opened(k *worker, n int) {
 func (x *run) arrive(k *worker) {
 	x.lock.step(k.id)
 	x.waiting++
-	if !x.w.lastIsOurs {
-		return
+	if !x.w.lastIsOurs || !x.repaired {
+		return // then somebody else is the last
 	}
 	if k.stock {
 		for x.waiting < len(x.w.workers) {

@@ -39,7 +39,7 @@ func (s *Lockstep) Drive() { s.l.drive() }
 // Injector injects a fault into the operations of a disk.
 type Injector struct{ f *injector }
 
-// NewInjector returns the injector of a fault, "kind@n" or "kind@n+"; "" is none.
+// NewInjector returns the injector of a fault, "kind@n" or "kind@n+", or several joined by commas; "" is none.
 func NewInjector(fault string) (*Injector, error) {
 	if fault == "" {
 		return &Injector{&injector{}}, nil
@@ -52,10 +52,10 @@ func NewInjector(fault string) (*Injector, error) {
 func (i *Injector) Next(op Op) Fault { return i.f.next(op) }
 
 // Happened reports whether the fault has happened.
-func (i *Injector) Happened() bool { return i.f.done }
+func (i *Injector) Happened() bool { return i.f.happened() }
 
 // End ends a fault that stays.
-func (i *Injector) End() { i.f.over = true }
+func (i *Injector) End() { i.f.endAll() }
 
 // PathIn returns the path to open a file by in a process: see [Async].
 // It differs from process to process, for what a process finds by its name.

@@ -26,10 +26,14 @@ const (
 	DirSyncEnd
 	// Mark is what the application saw or did. The disk has no part in it.
 	Mark
+	// Read is a read of the WAL's header, and Index is an attempt to open the WAL-index beside SQLite.
+	// They aren't in the trace: a disk may only be told to let them fail.
+	Read
+	Index
 )
 
 func (k EventKind) String() string {
-	return [...]string{"write", "truncate", "link", "unlink", "sync", "synced", "syncdir", "dirsynced", "mark"}[k]
+	return [...]string{"write", "truncate", "link", "unlink", "sync", "synced", "syncdir", "dirsynced", "mark", "read", "index"}[k]
 }
 
 // Event is an entry of a disk's trace.

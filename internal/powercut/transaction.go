@@ -133,7 +133,7 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 // failure returns what has failed one of the databases, if this process has them open in WAL mode.
 func (k *worker) failure(parts []txnPart) error {
 	for _, p := range parts {
-		if err := vfs.Failure(k.run.disk.Path(p.h.db)); !k.stock && p.t.mode == "wal" && err != nil && !errors.Is(err, vfs.ErrNotOpen) {
+		if err := vfs.Failure(k.path(p.h.db)); !k.stock && p.t.mode == "wal" && err != nil && !errors.Is(err, vfs.ErrNotOpen) {
 			return err
 		}
 	}

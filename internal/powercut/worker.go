@@ -28,12 +28,37 @@ var schemas = [...]string{"main", "other"}
 // work goes through the steps. The connection is closed at the end.
 func (k *worker) work() {
 	k.turn()
+	for k.run.here < k.run.w.staying() {
+		k.turn()
+	}
 	k.goThrough()
 	k.run.arrive(k)
 	if k.conn != nil {
 		k.close()
 	}
 	k.run.ended++
+}
+
+// stay goes through the steps of a worker that has the database open before all others and while they close it,
+// and while it is opened anew after a fault.
+func (k *worker) stay() {
+	k.turn()
+	opened := k.open()
+	k.run.here++
+	if opened {
+		half := len(k.steps) / 2
+		k.goOn(k.steps[:half])
+		for k.run.w.plan.Fault != "" && !k.run.repaired {
+			time.Sleep(time.Millisecond)
+			k.turn()
+		}
+		k.goOn(k.steps[half:])
+		k.run.arrive(k)
+	}
+	if k.conn != nil {
+		k.close()
+	}
+	k.run.staying--
 }
 
 // survivor is what is done once all others have closed their connections, after a fault.
@@ -48,14 +73,33 @@ func survivor(r *rand.Rand) workerPlan {
 
 // survive opens the database anew, with the fault gone, and goes through its steps.
 func (k *worker) survive() {
-	for k.run.ended < len(k.run.w.workers) {
+	for k.run.ended < k.run.w.leaving() {
 		time.Sleep(time.Millisecond)
 		k.turn()
 	}
-	k.run.fault.over = true
+	k.run.fault.end()
 	k.run.disk.Mend()
+	for k.run.disk.Failing() {
+		k.turn()
+	}
+	if k.run.fault.then != nil {
+		// What comes next may hit it as it opens the database, and then it does so once more.
+		k.goThrough()
+		if k.conn != nil {
+			k.close()
+		}
+		k.run.fault.endAll()
+		for k.run.disk.Failing() {
+			k.turn()
+		}
+	}
 	k.run.healthy = true
 	k.goThrough()
+	k.run.repaired = true
+	for k.run.staying > 0 {
+		time.Sleep(time.Millisecond)
+		k.turn()
+	}
 	if k.conn != nil {
 		k.close()
 	}
@@ -69,11 +113,19 @@ func (k *worker) here(h *history) *process { return &h.processes[k.process] }
 func (k *worker) turn() { k.run.lock.step(k.id) }
 
 func (k *worker) goThrough() {
-	if !k.open() {
-		return
+	if k.open() {
+		k.goOn(k.steps)
 	}
-	for _, s := range k.steps {
+}
+
+func (k *worker) goOn(steps []step) {
+	for _, s := range steps {
 		k.turn()
+		for k.stock && k.run.disk.Told() && !k.run.repaired {
+			// An application goes on at its own risk once it was told that the WAL can't be made durable.
+			time.Sleep(time.Millisecond)
+			k.turn()
+		}
 		if k.conn == nil && !k.open() {
 			return
 		}
@@ -93,7 +145,15 @@ func (k *worker) vfsName() string {
 
 func (k *worker) uri(db string) string {
 	return fmt.Sprintf("file:%s?vfs=%s&max_delay=%s&max_pending=%d&psow=%t&checkpoint=%s",
-		k.run.disk.Path(db), k.vfsName(), k.maxDelay, k.maxPending, k.run.w.powersafe, k.checkpoint)
+		k.path(db), k.vfsName(), k.maxDelay, k.maxPending, k.run.w.powersafe, k.checkpoint)
+}
+
+// path is where its process finds a database.
+func (k *worker) path(db string) string {
+	if k.stock || k.process == 0 {
+		return k.run.disk.Path(db)
+	}
+	return k.run.disk.PathIn(k.process, db)
 }
 
 // open opens the connection. It reports whether it could.
@@ -108,6 +168,10 @@ func (k *worker) open() bool {
 	k.conn = conn
 	k.journal = "delete"
 	k.run.opened(k, +1)
+	autockpt := w.autockpt
+	if k.noAuto {
+		autockpt = 0
+	}
 	for _, err := range []error{
 		conn.BusyHandler(func(_ context.Context, count int) bool {
 			time.Sleep(50 * time.Microsecond)
@@ -115,7 +179,7 @@ func (k *worker) open() bool {
 			return count < 300
 		}),
 		conn.Exec(fmt.Sprintf("PRAGMA cache_size=%d; PRAGMA cache_spill=%d; PRAGMA wal_autocheckpoint=%d",
-			w.cache, min(w.cache, 200), w.autockpt)),
+			w.cache, min(w.cache, 200), autockpt)),
 		conn.Exec(fmt.Sprintf("PRAGMA journal_size_limit=%d", w.sizeLimit)),
 	} {
 		if err != nil {
@@ -202,6 +266,9 @@ func (k *worker) exec(sql string) bool {
 func (k *worker) failed(what string, err error) {
 	if errors.Is(err, sqlite3.BUSY) || errors.Is(err, sqlite3.LOCKED) {
 		return
+	}
+	if k.stays && k.run.fault.explains(err) {
+		return // a handle from before the fault is told of it whenever it comes to sync
 	}
 	k.run.failed(fmt.Sprintf("worker %d: %s: %v", k.id, what, err), err)
 }

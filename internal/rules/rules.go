@@ -41,6 +41,19 @@ const (
 	ClearClosed
 	// Refresh writes a WAL that was there at open once more before anything that depends on it is called durable.
 	Refresh
+	// Publish lets a checkpoint in the background say only of frames that the database file has them
+	// for which that is durable. H2 alone keeps this process from starting over the WAL; other processes believe it.
+	Publish
+	// OneBackfill lets the background of one process at a time bring over frames, from the first page to what is published.
+	OneBackfill
+	// Partial makes the database file durable after a checkpoint of SQLite's own that brings over a part of the WAL.
+	Partial
+	// Distrust takes back, after a failed sync, what is said of the frames that the database file has.
+	Distrust
+	// Salts tells the generations of the WAL apart, whichever process restarts it.
+	Salts
+	// Doubt takes what can't be read after a failed sync for not durable.
+	Doubt
 
 	// All is all of them.
 	All = 1<<iota - 1
@@ -64,6 +77,7 @@ func (s Set) Has(r Set) bool { return s&r == r }
 
 var names = [...]string{
 	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
+	"publish", "one-backfill", "partial", "distrust", "salts", "doubt",
 }
 
 // Parse is the inverse of [Set.String], for a single rule.
