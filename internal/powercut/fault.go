@@ -150,6 +150,9 @@ func (f *injector) spaceLimit(img Image) (limit int64) {
 
 // explains reports whether an error may come of the fault.
 func (f *injector) explains(err error) bool {
+	if f.then != nil && f.then.explains(err) {
+		return true
+	}
 	var code sqlite3.ErrorCode
 	if !f.happened() || f.name == "hang" || !errors.As(err, &code) {
 		return false
