@@ -207,6 +207,9 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 		return out, err
 	}
 	if b.index.Backfilled() < h.MaxFrame && !blocked {
+		if err := b.db.lookForMarker(false); err != nil {
+			return out, err
+		}
 		// H1: a real sync that starts after these frames were written, also where this process has written none.
 		if err := syncWAL(); err != nil {
 			return out, err

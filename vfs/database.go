@@ -52,7 +52,7 @@ type database struct {
 	refreshMu  ioMutex
 	generation atomic.Uint64 // of the WAL; it changes while mu is held
 	walEnd     atomic.Int64  // of what is counted of this generation; it changes while mu is held
-	uri        string        // for a connection of the library's own
+	markers    markers
 
 	mu       sync.Mutex
 	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
@@ -97,7 +97,7 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		leases:  map[*lease]struct{}{},
 		kick:    make(chan struct{}, 1),
 		walMu:   make(ioMutex, 1),
-		uri:     ownURI(v.name, name),
+		markers: markers{mu: make(ioMutex, 1)},
 
 		refreshMu: make(ioMutex, 1),
 		own:       ownFile{ioMu: make(ioMutex, 1)},
@@ -166,7 +166,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	var known salt
 	u, err := db.recall(file)
 	if err == nil && u != nil {
-		err = db.distrust()
+		err = db.distrust(u)
 	}
 	if err != nil {
 		own.Close()
@@ -287,7 +287,10 @@ func (db *database) fail(file string, err error) {
 	}
 	db.failure.CompareAndSwap(nil, failure)
 	db.answer(db.queue.Fail(err))
+	extent, wal := db.extent, db.walSync
 	db.mu.Unlock()
+	db.remember(wal, extent, failure)
+	go db.takeBack()
 	db.report(SyncEvent{Database: db.name, File: file, Err: failure})
 }
 

@@ -61,6 +61,8 @@ type dbFile struct {
 	checkpointOff bool
 	// checkpointBegan is when, and zero once its end was told.
 	checkpointBegan time.Time
+	// takeBack is set from a failed sync at the end of a checkpoint until nBackfill is taken back.
+	takeBack bool
 }
 
 func newDBFile(l *lease, k knobs) *dbFile {
@@ -210,9 +212,14 @@ func (f *dbFile) syncDB(foreign bool) error {
 	}
 	seq, flags := db.queue.Written(syncqueue.DB), db.flags
 	db.mu.Unlock()
-	return db.await(context.Background(), f.waiter, syncqueue.Request[*waiter]{
+	err := db.await(context.Background(), f.waiter, syncqueue.Request[*waiter]{
 		File: syncqueue.DB, Seq: seq, Urgent: true,
 	}, func() error { return f.File.Sync(flags) })
+	if err != nil && f.checkpointing {
+		// The connection has the checkpoint lock.
+		db.takeBackNow()
+	}
+	return err
 }
 
 // CheckpointStart comes after SQLite has asked for a sync of the WAL, which looked like a commit's.
@@ -265,6 +272,9 @@ func (f *dbFile) startCheckpoint() {
 	if !f.db.rules.Has(rules.H1) {
 		// H1: a real sync, also where this process has written nothing.
 		// A WAL that was there at open, or that another process writes, counts as not durable.
+		if f.checkpointErr = f.db.lookForMarker(true); f.checkpointErr != nil {
+			return
+		}
 		f.checkpointErr = f.db.syncForeign(context.Background(), f.waiter)
 	}
 }

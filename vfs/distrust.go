@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 )
 
@@ -16,6 +17,9 @@ import (
 
 // distrustPatience is how long it is tried at most to get the lock of a checkpoint that another one has.
 const distrustPatience = 5 * time.Second
+
+// errStartedOver is why it may be too late.
+var errStartedOver = errors.New("another process has started the WAL over since the sync failed, and took for durable what may be lost: check the database")
 
 // errDistrust is why the WAL can't be opened.
 var errDistrust = errors.New("after a failed sync, frames must be brought over once more, and another checkpoint goes on and on")
@@ -37,15 +41,54 @@ func (f *dbFile) syncPartial() {
 		f.endCheckpoint(nil)
 		return
 	}
-	// Nobody can be told of an error here. It fails the database, and then nBackfill is taken back.
-	f.endCheckpoint(f.syncDB(true))
+	// Nobody can be told of an error here. It fails the database, and then nBackfill is taken back:
+	// after SQLite has set it, and before it gives up the lock. See [dbFile.SharedMemory].
+	err := f.syncDB(true)
+	f.takeBack = err != nil
+	f.endCheckpoint(err)
+}
+
+// takeBackNow is called by a connection that has the checkpoint lock: a sync of the database file has failed
+// in its checkpoint. Nobody else can end that checkpoint before.
+//
+// It reports whether nothing was brought over.
+func (db *database) takeBackNow() (nothing bool) {
+	if db.rules.Has(rules.Distrust) {
+		return true
+	}
+	index, err := walindex.Open(db.indexPath())
+	if err != nil {
+		return false
+	}
+	defer index.Close()
+	nothing = index.Backfilled() == 0
+	index.SetBackfilled(0)
+	return nothing
+}
+
+// takeBack does that after another failure. Until it has succeeded the database is failed;
+// whoever opens it anew does it first.
+func (db *database) takeBack() {
+	u := db.recallOwn()
+	if u == nil {
+		return
+	}
+	err := db.distrust(u)
+	if errors.Is(err, errStartedOver) {
+		u.lost.Store(true)
+		db.mark(u, db.failure.Load())
+	}
+	if err != nil {
+		db.log().Error("asyncvfs: after a failed sync, what was brought over to the database file is still taken for durable by other processes",
+			"database", db.name, "err", err)
+	}
 }
 
 // distrust has all frames of the WAL brought over once more, by the next checkpoint of whichever process.
 // To those who read it doesn't matter: they never take less than nBackfill for too little.
 //
 // Where nobody uses the WAL-index, the next one to open the database makes it anew, with nothing brought over.
-func (db *database) distrust() error {
+func (db *database) distrust(u *unsynced) error {
 	if db.rules.Has(rules.Distrust) {
 		return nil
 	}
@@ -67,6 +110,10 @@ func (db *database) distrust() error {
 			return err
 		}
 		if ok {
+			h, whole := index.Header()
+			if whole && u.file == syncqueue.DB.String() && !u.doubt && saltOf(u.header) != h.Salt {
+				return errors.Join(errStartedOver, index.Unlock(walindex.Checkpoint))
+			}
 			index.SetBackfilled(0)
 			return index.Unlock(walindex.Checkpoint)
 		}

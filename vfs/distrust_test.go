@@ -140,7 +140,7 @@ func TestPartialCheckpoint(t *testing.T) {
 			continue
 		}
 		require.Error(t, vfs.Failure(path))
-		eventually(t, func() bool { return index.Backfilled() == 0 })
+		require.Zero(t, index.Backfilled(), "it is taken back while the lock of the checkpoint is held")
 		require.NoError(t, ours.Close())
 		exec(t, theirs, "COMMIT")
 		// The stock VFS brings over all of it.

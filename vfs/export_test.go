@@ -38,3 +38,10 @@ func SetFileSystem(of func(dir string) (name string, shared bool)) (reset func()
 	kindOf.Store(&f)
 	return func() { kindOf.Store(nil) }
 }
+
+// SetBootID has the system seem to have been started anew.
+func SetBootID(id string) (reset func()) {
+	was := bootID
+	bootID = func() string { return id }
+	return func() { bootID = was }
+}

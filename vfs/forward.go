@@ -35,6 +35,11 @@ var (
 
 func (f *dbFile) Unwrap() sqlitevfs.File { return f.File }
 func (f *dbFile) SharedMemory() sqlitevfs.SharedMemory {
+	if f.takeBack {
+		// SQLite is about to give up the first of a checkpoint's locks.
+		f.takeBack = false
+		f.db.takeBackNow()
+	}
 	f.guard.Used(f.shm)
 	return f.shm
 }

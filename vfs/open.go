@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"math"
 	"strings"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
@@ -102,6 +103,7 @@ func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 	main.inheritFullfsync()
 	if err := main.db.openWAL(v, name, file, flags); err != nil {
 		file.Close()
+		main.db.log().Error("asyncvfs: the WAL can't be opened", "database", main.db.name, "err", err) // as above
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
 	}
 	main.lease.wal = file
@@ -157,6 +159,10 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 		err = v.syncDir(name)
 	}
 	if err == nil {
+		for _, db := range dbs {
+			db.resolved(0) // all of the WAL is in the database file
+			db.settleMarker(math.MaxUint64)
+		}
 		return nil
 	}
 	for _, db := range dbs {

@@ -3,15 +3,17 @@ package vfs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
-	"net/url"
-	"path/filepath"
+	"math"
 	"slices"
-	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 	"github.com/ncruces/go-sqlite3"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
@@ -31,12 +33,14 @@ const refreshChunk = 1 << 20
 
 // unsynced is a WAL of which a sync failed. It outlives the [database] that it happened to.
 type unsynced struct {
-	id     identity // of the database file
-	header [walHeaderSize]byte
-	upTo   atomic.Int64 // as far as the WAL is durable
-	doubt  bool         // which WAL it was couldn't be read: the next one to read the header finds out
-	known  walExtent    // what was known of it
-	over   bool         // there is nothing left to write; +checklocks:registry.unsyncedMu
+	file   string              // that a sync failed of
+	id     identity            // of the database file
+	header [walHeaderSize]byte // of the WAL, as it was
+	upTo   atomic.Int64        // as far as the WAL is durable
+	lost   atomic.Bool         // the WAL was started over before it could be brought over once more
+	known  walExtent           // what was known of it
+	doubt  bool                // which WAL it was couldn't be read: the next one to read the header finds out
+	over   bool                // there is nothing left to write; +checklocks:registry.unsyncedMu
 }
 
 // walExtent says which part of the WAL is known to be durable, in this generation.
@@ -95,12 +99,12 @@ func (db *database) enter(s salt) {
 func (db *database) isKnown(s salt) bool { return s == db.extent.salt || db.rules.Has(rules.Salts) }
 
 // remember keeps, after a failed sync, how much of the WAL is durable.
-// If it can't be told which WAL that is, nothing is.
-func (db *database) remember(wal sqlitevfs.File, known walExtent) {
+// If it can't be told which WAL that is, nothing is. Other processes are told too.
+func (db *database) remember(wal sqlitevfs.File, known walExtent, failure *SyncError) {
 	if wal == nil {
 		return
 	}
-	u := &unsynced{id: db.id, known: known}
+	u := &unsynced{id: db.id, file: failure.File, known: known}
 	header, ok, err := readWALHeader(wal)
 	if err == nil && !ok || err != nil && db.rules.Has(rules.Doubt) {
 		return // it is empty
@@ -109,6 +113,7 @@ func (db *database) remember(wal sqlitevfs.File, known walExtent) {
 	if ok {
 		u.is(header, db.rules)
 	}
+	defer db.mark(u, failure)
 	registry.unsyncedMu.Lock()
 	defer registry.unsyncedMu.Unlock()
 	registry.unsynced = slices.DeleteFunc(registry.unsynced, func(v *unsynced) bool {
@@ -129,41 +134,69 @@ func (u *unsynced) is(header [walHeaderSize]byte, off rules.Set) {
 	}
 }
 
-// recall returns what is remembered of the WAL, or nil.
+// recall returns what is remembered of the WAL, by this process or by the marker of another, or nil.
 // If that can't be told it returns an error, and the WAL isn't opened.
 func (db *database) recall(wal sqlitevfs.File) (*unsynced, error) {
+	own := db.recallOwn()
+	if own == nil && !db.noMarker() {
+		if m, _, err := db.readMarker(); m == nil {
+			return nil, err
+		}
+	}
+	header, ok, err := readWALHeader(wal)
+	if err != nil {
+		if db.rules.Has(rules.Doubt) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	marked, err := db.recallMarker(header, ok)
+	if err != nil {
+		return nil, err
+	}
+	registry.unsyncedMu.Lock()
+	defer registry.unsyncedMu.Unlock()
+	if own != nil && own.doubt && ok {
+		own.is(header, db.rules)
+	}
+	if own != nil && (!ok || header != own.header) {
+		own.over = true // another process has restarted it
+		own = nil
+	}
+	switch {
+	case own == nil && marked != nil:
+		registry.unsynced = append(registry.unsynced, marked)
+		return marked, nil
+	case own != nil && marked != nil:
+		own.upTo.Store(min(own.upTo.Load(), marked.upTo.Load()))
+	}
+	return own, nil
+}
+
+// recallOwn returns what this process remembers, or nil.
+func (db *database) recallOwn() *unsynced {
 	registry.unsyncedMu.Lock()
 	defer registry.unsyncedMu.Unlock()
 	for _, u := range registry.unsynced {
-		if u.over || !u.id.same(db.id) {
-			continue
+		if !u.over && u.id.same(db.id) {
+			return u
 		}
-		header, ok, err := readWALHeader(wal)
-		if err != nil {
-			if db.rules.Has(rules.Doubt) {
-				return nil, nil
-			}
-			return nil, err
-		}
-		if u.doubt && ok {
-			u.is(header, db.rules)
-		}
-		if ok && header == u.header {
-			return u, nil
-		}
-		u.over = true // another process has restarted it
 	}
-	return nil, nil
+	return nil
 }
 
 // stillUnsynced reports whether the WAL is the one that a sync of failed.
 // If another process has restarted it since, there is nothing left to write.
-func (w *walFile) stillUnsynced(u *unsynced) (bool, error) {
-	header, ok, err := readWALHeader(w.File)
+func (db *database) stillUnsynced(wal sqlitevfs.File, u *unsynced) (bool, error) {
+	header, ok, err := readWALHeader(wal)
 	if err != nil || ok && header == u.header {
 		return err == nil, err
 	}
-	w.db.forget()
+	if u.lost.Load() {
+		return false, db.errLost("database", time.Now())
+	}
+	db.forget()
+	db.resolved(0)
 	return false, nil
 }
 
@@ -186,15 +219,17 @@ func (w *walFile) refreshBefore(off int64) error {
 	if u == nil {
 		return nil
 	}
-	if still, err := w.stillUnsynced(u); !still {
+	if still, err := w.db.stillUnsynced(w.File, u); !still {
 		return err
 	}
-	n, err := w.rewrite(u.upTo.Load(), off)
+	n, err := rewrite(w.File, u.upTo.Load(), off)
 	w.uncounted.n += n
 	w.uncounted.salt = saltOf(u.header)
 	if err == nil {
 		w.uncounted.end, w.uncounted.generation = max(w.uncounted.end, off), db.generation.Load()
 		db.forget()
+		// What is counted at the end of this commit.
+		db.resolved(db.written(syncqueue.WAL) + uint64(max(1, w.uncounted.n)))
 	}
 	return err
 }
@@ -209,14 +244,14 @@ func (w *walFile) refreshCheckpointed(off int64) error {
 	if u == nil || off < u.upTo.Load() {
 		return nil
 	}
-	if still, err := w.stillUnsynced(u); !still {
+	if still, err := w.db.stillUnsynced(w.File, u); !still {
 		return err
 	}
 	end, err := commitEnd(w.File, off)
 	if err != nil {
 		return err
 	}
-	n, err := w.rewrite(u.upTo.Load(), end)
+	n, err := rewrite(w.File, u.upTo.Load(), end)
 	db.wrote(syncqueue.WAL, n)
 	if err != nil {
 		return err
@@ -225,6 +260,11 @@ func (w *walFile) refreshCheckpointed(off int64) error {
 		return err
 	}
 	u.upTo.Store(end)
+	if db.committedTo(u, end) {
+		db.forget()
+		db.resolved(0)
+		db.settleMarker(math.MaxUint64)
+	}
 	db.mu.Lock()
 	// A WAL isn't restarted while a checkpoint has work to do.
 	db.extent.durable = max(db.extent.durable, end)
@@ -233,12 +273,28 @@ func (w *walFile) refreshCheckpointed(off int64) error {
 	return nil
 }
 
+// committedTo reports whether nothing is committed behind end in the WAL.
+func (db *database) committedTo(u *unsynced, end int64) bool {
+	index, err := walindex.Open(db.indexPath())
+	if err != nil {
+		return false
+	}
+	defer index.Close()
+	h, ok := index.Header()
+	return ok && h.Salt == saltOf(u.header) && endOf(h) <= end
+}
+
+// endOf returns where the last frame ends.
+func endOf(h walindex.Header) int64 {
+	return walHeaderSize + int64(h.MaxFrame)*int64(frameHeaderSize+h.PageSize)
+}
+
 // rewrite writes a part of the WAL once more.
-func (w *walFile) rewrite(from, to int64) (written int, err error) {
+func rewrite(wal sqlitevfs.File, from, to int64) (written int, err error) {
 	buf := make([]byte, min(refreshChunk, max(0, to-from)))
 	for from < to {
 		p := buf[:min(int64(len(buf)), to-from)]
-		n, err := w.File.ReadAt(p, from)
+		n, err := wal.ReadAt(p, from)
 		if n < len(p) {
 			if err == nil || err == io.EOF {
 				err = sqlite3.IOERR_SHORT_READ
@@ -246,7 +302,7 @@ func (w *walFile) rewrite(from, to int64) (written int, err error) {
 			return written, err
 		}
 		written += n
-		if _, err := w.File.WriteAt(p, from); err != nil {
+		if _, err := wal.WriteAt(p, from); err != nil {
 			return written, err
 		}
 		from += int64(n)
@@ -278,50 +334,66 @@ func commitEnd(wal io.ReaderAt, off int64) (int64, error) {
 	}
 }
 
-// refreshWAL refreshes the WAL through a connection of its own, which has the write lock meanwhile.
+// refreshPatience is how long a wait for durability waits for the write lock at most.
+const refreshPatience = 5 * time.Second
+
+// errDoubt is the error of a wait for durability where what a failed sync has left can't be written once more.
+var errDoubt = errors.New("asyncvfs: after a failed sync, a part of the WAL has to be written once more, which can't be done here: commit something, or checkpoint")
+
+// refreshWAL refreshes the WAL, as far as it is committed, and has the write lock meanwhile.
 func (db *database) refreshWAL(ctx context.Context) error {
-	if db.unsynced.Load() == nil || db.failed() != nil {
+	done, open := db.useWAL()
+	defer done()
+	if !open || db.failed() != nil {
 		return nil
 	}
-	c, err := sqlite3.OpenContext(ctx, db.uri)
+	if err := db.lookForMarker(false); err != nil {
+		return err
+	}
+	db.refreshMu.Lock()
+	defer db.refreshMu.Unlock()
+	u := db.unsynced.Load()
+	if u == nil {
+		return nil
+	}
+	index, err := walindex.Open(db.indexPath())
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (%w)", errDoubt, err)
 	}
-	defer c.Close()
-	if err := c.Exec("PRAGMA busy_timeout=5000; BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	if c.TxnState("main") != sqlite3.TXN_WRITE {
-		return nil // read-only: it can't do better than a sync
-	}
-	if f, ok := fileOf(c, "main"); ok && f.wal != nil {
-		size, err := f.wal.Size()
+	defer index.Close()
+	for start := time.Now(); ; time.Sleep(lookNap) {
+		ok, err := index.TryLock(walindex.Write)
 		if err != nil {
 			return err
 		}
-		if err := f.wal.refreshBefore(size); err != nil {
+		if ok {
+			break
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f.wal.count()
-	}
-	return c.Exec("ROLLBACK")
-}
-
-// ownURI returns the URI by which a connection of the library's own opens the database.
-func ownURI(vfsName string, name *sqlitevfs.Filename) string {
-	query := url.Values{}
-	for key, values := range name.URIParameters() {
-		if key != "_pragma" {
-			query[key] = values
+		if time.Since(start) > refreshPatience {
+			return fmt.Errorf("%w (%w)", errDoubt, sqlite3.BUSY)
 		}
 	}
-	query.Set("vfs", vfsName)
-	// It is only opened for a database that this process has written to, and never makes one.
-	query.Set("mode", "rw")
-	query.Del("immutable")
-	path := filepath.ToSlash(name.Database())
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
+	defer index.Unlock(walindex.Write)
+	wal := db.walHandle()
+	if still, err := db.stillUnsynced(wal, u); !still {
+		return err
 	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}).String()
+	h, ok := index.Header()
+	if !ok || salt(h.Salt) != saltOf(u.header) {
+		return fmt.Errorf("%w (%w)", errDoubt, errUnsettled)
+	}
+	end := endOf(h)
+	n, err := rewrite(wal, u.upTo.Load(), end)
+	db.mu.Lock()
+	db.wroteWAL(walBytes{n: n, end: end, generation: db.generation.Load(), salt: saltOf(u.header)})
+	seq := db.queue.Written(syncqueue.WAL)
+	db.mu.Unlock()
+	if err == nil {
+		db.forget()
+		db.resolved(seq)
+	}
+	return err
 }

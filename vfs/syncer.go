@@ -183,8 +183,8 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			db.failure.CompareAndSwap(nil, failure)
 			extent := db.extent
 			db.unlocked(func() {
-				db.remember(own, extent)
-				go db.distrust()
+				db.remember(own, extent, failure)
+				go db.takeBack()
 			})
 		}
 	}
@@ -194,6 +194,10 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		db.group.synced(took, len(answers), db.queue.Waiting(syncqueue.WAL))
 	}
 	db.answer(answers)
+	if failure == nil && job.File == syncqueue.WAL && db.markers.due.Load() {
+		durable := db.queue.Durable(syncqueue.WAL)
+		db.unlocked(func() { db.settleMarker(durable) })
+	}
 	if failure != nil || db.vfs.onSync != nil || db.observed.listeners.Load() != nil {
 		db.unlocked(func() { db.report(event) })
 	}

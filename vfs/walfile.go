@@ -46,6 +46,8 @@ type walFile struct {
 	// A later write doesn't clear it: where the last frame is padded to a sector,
 	// part of the padding is written after the sync.
 	syncAsked bool
+	// looked is set once a marker was looked for before a write.
+	looked bool
 	// newHeader is set from the write of the WAL's header until it is durable (H3).
 	newHeader bool
 	// frames is how many this transaction has written, and committed is how many the last one has.
@@ -127,6 +129,13 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 			return 0, tag(err)
 		}
 	}
+	if !w.looked {
+		// Another process's sync may have failed just when the WAL was opened.
+		if err := w.db.lookForMarker(false); err != nil {
+			return 0, tag(err)
+		}
+		w.looked = true
+	}
 	if !header && w.db.unsynced.Load() != nil {
 		if err := w.refreshBefore(off); err != nil {
 			return 0, tag(err)
@@ -202,6 +211,7 @@ func (w *walFile) restart() error {
 	}
 	// What this handle wrote before belongs to a transaction that was rolled back.
 	w.syncAsked, w.end = false, 0
+	w.db.resolved(0)
 	w.db.tellRestarted(used)
 	return nil
 }

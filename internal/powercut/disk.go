@@ -92,6 +92,8 @@ type Disk struct {
 	files   int
 	handles int
 	trace   []Event
+
+	markers sync.Map // names to contents
 }
 
 // inode is a file, under whatever name.

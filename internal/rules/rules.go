@@ -54,6 +54,10 @@ const (
 	Salts
 	// Doubt takes what can't be read after a failed sync for not durable.
 	Doubt
+	// Marker leaves word of a failed sync to other processes.
+	Marker
+	// MarkerStays keeps that until all that the failed sync may have left undone is durable.
+	MarkerStays
 
 	// All is all of them.
 	All = 1<<iota - 1
@@ -78,6 +82,7 @@ func (s Set) Has(r Set) bool { return s&r == r }
 var names = [...]string{
 	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
 	"publish", "one-backfill", "partial", "distrust", "salts", "doubt",
+	"marker", "marker-stays",
 }
 
 // Parse is the inverse of [Set.String], for a single rule.
