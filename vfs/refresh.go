@@ -381,11 +381,14 @@ func (db *database) refreshWAL(ctx context.Context) error {
 	if still, err := db.stillUnsynced(wal, u); !still {
 		return err
 	}
-	h, ok := index.Header()
-	if !ok || salt(h.Salt) != saltOf(u.header) {
-		return fmt.Errorf("%w (%w)", errDoubt, errUnsettled)
+	end, err := wal.Size()
+	if err != nil {
+		return err
 	}
-	end := endOf(h)
+	// Nobody has read the WAL yet where the index doesn't tell how much of it is committed.
+	if h, ok := index.Header(); ok && h.Salt == saltOf(u.header) {
+		end = min(end, endOf(h))
+	}
 	n, err := rewrite(wal, u.upTo.Load(), end)
 	db.mu.Lock()
 	db.wroteWAL(walBytes{n: n, end: end, generation: db.generation.Load(), salt: saltOf(u.header)})
