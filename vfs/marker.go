@@ -99,9 +99,11 @@ func (osMarkers) WriteMarker(name string, content []byte) (err error) {
 
 // marker is what the file holds.
 type marker struct {
-	// Header of the WAL that a sync failed of; empty if it couldn't be read: whatever WAL is there isn't durable.
+	// Header of the WAL that a sync failed of; empty if it couldn't be read.
 	Header []byte `json:"wal_header"`
-	// Durable is as far as it was durable, in bytes.
+	// Salt is that of the last WAL that was known, if the header couldn't be read.
+	Salt []byte `json:"wal_salt,omitempty"`
+	// Durable is as far as the WAL with that header or salt was durable, in bytes.
 	Durable int64 `json:"durable_bytes"`
 	// Lost says that the WAL was started over before it could be brought over once more.
 	Lost bool `json:"lost,omitempty"`
@@ -169,7 +171,9 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 		return
 	}
 	m := marker{Durable: u.upTo.Load(), Boot: bootID(), File: failure.File, Err: failure.Err.Error(), At: time.Now().UTC(), Lost: u.lost.Load()}
-	if !u.doubt {
+	if u.doubt {
+		m.Salt, m.Durable = u.known.salt[:], u.known.durable
+	} else {
 		m.Header = u.header[:]
 	}
 	db.markers.mu.Lock()
@@ -177,7 +181,7 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 	// Another process may have failed too: what both take for durable is.
 	if old, _, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot {
 		m.Lost = m.Lost || old.Lost
-		if bytes.Equal(old.Header, m.Header) {
+		if bytes.Equal(old.Header, m.Header) && bytes.Equal(old.Salt, m.Salt) {
 			m.Durable = min(m.Durable, old.Durable)
 		}
 	}
@@ -245,6 +249,9 @@ func (db *database) recallMarker(header [walHeaderSize]byte, ok bool) (*unsynced
 	case !ok:
 		return nil, db.unmark() // the WAL is empty: all of it was brought over
 	case len(m.Header) == 0:
+		if s := saltOf(header); bytes.Equal(m.Salt, s[:]) {
+			u.upTo.Store(m.Durable)
+		}
 	case [walHeaderSize]byte(m.Header) == header:
 		u.upTo.Store(m.Durable)
 	default:

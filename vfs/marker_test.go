@@ -36,8 +36,8 @@ func (marking) WriteMarker(name string, content []byte) error {
 func (marking) DeleteMarker(name string) error { return os.Remove(name) }
 
 func (p marking) register(t *testing.T, name string) string {
-	name = register(t, p, vfs.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil)))) + name
-	require.NoError(t, vfs.Register(name, p, vfs.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil)))))
+	name = register(t, p, vfs.Logger(slog.New(slog.DiscardHandler))) + name
+	require.NoError(t, vfs.Register(name, p, vfs.Logger(slog.New(slog.DiscardHandler))))
 	t.Cleanup(func() { sqlitevfs.Unregister(name) })
 	return name
 }
