@@ -193,6 +193,9 @@ func TestService(t *testing.T) {
 	var leases int
 	require.NoError(t, openSQL(t, path).QueryRow("SELECT count(*) FROM task_leases").Scan(&leases))
 	require.Zero(t, leases)
+	var ok string
+	require.NoError(t, openSQL(t, path).QueryRow("PRAGMA integrity_check").Scan(&ok))
+	require.Equal(t, "ok", ok)
 	s.mu.Lock()
 	t.Logf("%d documents; %d processes died", len(list), s.died)
 	s.mu.Unlock()
