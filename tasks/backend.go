@@ -58,7 +58,7 @@ type Query struct {
 	After Info
 }
 
-// CleanupQuery says which tasks to delete: those that were created that long ago or before.
+// CleanupQuery says which tasks to delete: those that were created that long ago or before. A clock that was set makes none of them old.
 type CleanupQuery struct {
 	Age      time.Duration
 	Statuses []Status // any if there are none

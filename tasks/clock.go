@@ -10,6 +10,8 @@ var start = time.Now()
 // sinceStart is the time by the monotonic clock, which nobody sets.
 func sinceStart() time.Duration { return time.Since(start) }
 
+func noBootClock() (string, time.Duration, bool) { return "", 0, false }
+
 // clockSlack is how much a clock may be corrected without that counting as a step.
 const clockSlack = 2 * time.Second
 

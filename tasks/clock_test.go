@@ -105,8 +105,9 @@ func TestClockStepNoise(t *testing.T) {
 	require.Zero(t, n)
 }
 
-// TestJanitorRefusesStep: a clock that jumps ahead makes nothing old, and what isn't done is spared whatever the clock says.
-func TestJanitorRefusesStep(t *testing.T) {
+// TestJanitorClockStep: a clock that jumps ahead makes nothing old, however often the janitor comes, and what isn't done is spared
+// whatever the clock says. What really is old goes.
+func TestJanitorClockStep(t *testing.T) {
 	h := &host{wall: testclock.New()}
 	st := h.open(t, filepath.Join(t.TempDir(), "tasks.db"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -117,34 +118,146 @@ func TestJanitorRefusesStep(t *testing.T) {
 			require.NoError(t, st.Update(ctx, string(s), s, nil))
 		}
 	}
-	type cleaned struct {
-		n   int
-		err error
-	}
-	results, next := make(chan cleaned), make(chan struct{})
+	results, next := make(chan int), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
 		done <- st.RunJanitor(ctx, tasks.Janitor{Every: time.Millisecond, OnCleanup: func(n int, err error) {
-			results <- cleaned{n, err}
+			require.NoError(t, err)
+			results <- n
 			<-next
 		}})
 	}()
-	require.Equal(t, cleaned{}, <-results)
+	cleaned := func() int { next <- struct{}{}; return <-results }
+	require.Zero(t, <-results)
 	h.wall.Add(8 * 24 * time.Hour)
-	next <- struct{}{}
-	r := <-results
-	require.ErrorIs(t, r.err, tasks.ErrClockStep)
-	require.Zero(t, r.n)
-	h.wall.Add(-8 * 24 * time.Hour) // somebody has noticed
-	next <- struct{}{}
-	require.Equal(t, cleaned{}, <-results)
-	h.pass(8 * 24 * time.Hour)
-	next <- struct{}{}
-	require.Equal(t, cleaned{n: 2}, <-results, "time has passed; what isn't done is spared")
+	require.Zero(t, cleaned())
+	require.Zero(t, cleaned(), "nor the next time")
+	h.pass(6*24*time.Hour + 23*time.Hour)
+	require.Zero(t, cleaned())
+	h.pass(2 * time.Hour)
+	require.Equal(t, 2, cleaned(), "time has passed; what isn't done is spared")
 	cancel()
 	close(next)
 	require.NoError(t, <-done)
 	list, err := st.List(t.Context(), tasks.Query{})
 	require.NoError(t, err)
 	require.Len(t, list, 2)
+}
+
+// TestCleanupAges: ages are spans of time that have passed, through any steps of the clock.
+func TestCleanupAges(t *testing.T) {
+	t.Parallel()
+	const hour = time.Hour
+	for name, steps := range map[string][]time.Duration{ // with an hour between each
+		"none": {0, 0, 0, 0}, "forward": {0, 1000 * hour, 0, 0}, "back": {0, -1000 * hour, 0, 0}, "there and back": {0, 1000 * hour, -1000 * hour, 0},
+		"back and there": {-1000 * hour, 1000 * hour, 0, 0}, "often": {100 * hour, 100 * hour, -150 * hour, 3000 * hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &host{wall: testclock.New()}
+			st := h.open(t, filepath.Join(t.TempDir(), "tasks.db"))
+			ctx := t.Context()
+			for i, step := range steps {
+				require.NoError(t, st.Create(ctx, fmt.Sprint(i), tasks.Form))
+				h.pass(hour / 2)
+				h.wall.Add(step)
+				_, err := st.Claim(ctx, time.Minute, tasks.Document) // it looks
+				require.ErrorIs(t, err, tasks.ErrNoTask)
+				h.pass(hour / 2)
+			}
+			// They are 4, 3, 2 and 1 hours old.
+			for i := range steps {
+				n, err := st.Cleanup(ctx, time.Duration(len(steps)-i)*hour+hour/4)
+				require.NoError(t, err)
+				_, err = st.Status(ctx, fmt.Sprint(i))
+				require.NoError(t, err, "%d is younger than that; %d went", i, n)
+				_, err = st.Cleanup(ctx, time.Duration(len(steps)-i)*hour-hour/4)
+				require.NoError(t, err)
+				if name == "none" || name == "forward" {
+					_, err = st.Status(ctx, fmt.Sprint(i))
+					require.ErrorIs(t, err, tasks.ErrNotFound)
+				}
+			}
+		})
+	}
+}
+
+// TestClockStepBetweenProcesses: a process that starts after the clock was set, with nobody left who has seen it, knows it by the clock
+// that all processes since the host's start share. After another start it can't know.
+func TestClockStepBetweenProcesses(t *testing.T) {
+	t.Parallel()
+	for _, step := range []time.Duration{-100 * time.Hour, -time.Hour, time.Hour, 8 * 24 * time.Hour} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprint(step, restarted), func(t *testing.T) {
+				h := &host{wall: testclock.New()}
+				name := "host"
+				boot := tasks.BootClock(func() (string, time.Duration, bool) { return name, time.Duration(h.elapsed.Load()), true })
+				path := filepath.Join(t.TempDir(), "tasks.db")
+				ctx := t.Context()
+				st := h.open(t, path, boot)
+				require.NoError(t, st.Create(ctx, "held", tasks.Form))
+				require.NoError(t, st.Create(ctx, "old", tasks.Form))
+				require.NoError(t, st.Update(ctx, "old", tasks.Completed, 1))
+				held, err := st.Claim(ctx, 2*time.Minute)
+				require.NoError(t, err)
+				require.NoError(t, st.Close())
+				h.pass(time.Minute)
+				h.wall.Add(step)
+				if restarted {
+					name = "host again"
+				}
+				for range 2 { // once
+					st = h.open(t, path, boot)
+					_, err = st.Claim(ctx, time.Minute)
+					require.ErrorIs(t, err, tasks.ErrNoTask)
+					attempts, err := st.Attempts(ctx, "held")
+					require.NoError(t, err)
+					require.Equal(t, restarted && step > 0, !attempts[0].EndedAt.IsZero(), "the lease has ended")
+					n, err := st.Cleanup(ctx, 7*24*time.Hour)
+					require.NoError(t, err)
+					if restarted {
+						return
+					}
+					require.Zero(t, n)
+					require.NoError(t, st.Close())
+				}
+				st = h.open(t, path, boot)
+				h.pass(61 * time.Second)
+				_, _ = st.Claim(ctx, time.Minute)
+				require.ErrorIs(t, st.Extend(ctx, &held, time.Minute), tasks.ErrLeaseLost, "two minutes have passed")
+			})
+		}
+	}
+}
+
+// TestCacheLeaseClockStep: a computing process that has died is waited for as long as its lease, whichever way the clock is set.
+func TestCacheLeaseClockStep(t *testing.T) {
+	t.Parallel()
+	for _, step := range []time.Duration{-100 * time.Hour, time.Hour} {
+		t.Run(fmt.Sprint(step), func(t *testing.T) {
+			h := &host{wall: testclock.New()}
+			path := filepath.Join(t.TempDir(), "tasks.db")
+			st := h.open(t, path)
+			_, err := openSQL(t, path).Exec("INSERT INTO task_cache(type, key, created_at, used_at, leased_at, lease_until, lease) VALUES('form', 'k', ?1, ?1, ?1, ?2, 'dead')",
+				h.wall.Now().UnixMilli(), h.wall.Now().Add(time.Minute).UnixMilli())
+			require.NoError(t, err)
+			h.pass(30 * time.Second)
+			h.wall.Add(step)
+			ctx, cancel := context.WithCancel(t.Context())
+			waiting := make(chan error, 1)
+			go func() {
+				_, err := st.Do(ctx, tasks.Form, nil, func(context.Context) (any, error) { return 1, nil }, tasks.Key("k"))
+				waiting <- err
+			}()
+			var until int64
+			require.Eventually(t, func() bool {
+				require.NoError(t, openSQL(t, path).QueryRow("SELECT lease_until FROM task_cache").Scan(&until))
+				return time.UnixMilli(until).Equal(h.wall.Now().Add(30 * time.Second).Truncate(time.Millisecond))
+			}, time.Minute, time.Millisecond)
+			cancel()
+			require.ErrorIs(t, <-waiting, context.Canceled)
+			h.pass(31 * time.Second)
+			_, err = st.Do(t.Context(), tasks.Form, nil, func(context.Context) (any, error) { return 1, nil }, tasks.Key("k"))
+			require.NoError(t, err)
+		})
+	}
 }

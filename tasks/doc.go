@@ -74,12 +74,14 @@
 // # Cleanup
 //
 // [Store.Cleanup] deletes old tasks, and [Store.RunJanitor] does so daily, those that were done 7 days ago or before by default,
-// or that nobody has read for that long (see [Janitor].ByUse). It spares what isn't done, and a clock that was set forward makes nothing old.
+// or that nobody has read for that long (see [Janitor].ByUse). It spares what isn't done. A clock that was set makes nothing old:
+// an age is the time that has passed. What others have written without a time that tells its age goes only with all else.
 //
 // # Clocks
 //
 // Times that are kept are the clock's. Leases and backoffs are spans: a process that sees its clock set, which it tells by the monotonic one,
-// moves them along, once for all processes. One that starts after the step can't see it, and relies on those that run.
+// moves them along, once for all processes. So does, on Linux, one that starts after the step, if the host wasn't restarted meanwhile;
+// elsewhere it relies on those that run.
 //
 // # Durability
 //

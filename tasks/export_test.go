@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -19,3 +21,11 @@ func OnConnect(f func(*sqlite3.Conn)) Option {
 
 // Elapsed sets the clock that nobody sets.
 func Elapsed(f func() time.Duration) Option { return func(c *config) { c.elapsed = f } }
+
+// BootClock sets the one that the processes of a host share.
+func BootClock(f func() (string, time.Duration, bool)) Option { return func(c *config) { c.boot = f } }
+
+// SchemaOf makes what that version had.
+func SchemaOf(version int) string {
+	return schemaTable + ";" + strings.Join(migrations[:version], ";\n") + fmt.Sprintf("; INSERT INTO tasks_schema VALUES(%d);", version)
+}

@@ -94,8 +94,14 @@ func TestForeignTimesListed(t *testing.T) {
 		count++
 	}
 	require.NoError(t, left.Err())
-	require.Equal(t, 5, count)
-	require.Equal(t, 8, n)
+	require.Equal(t, 8, count, "the young, and those whose age nothing tells")
+	require.Equal(t, 5, n)
+	n, err = st.Cleanup(ctx, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+	n, err = st.Cleanup(ctx, 0)
+	require.NoError(t, err)
+	require.Equal(t, 3+3, n, "all that there is")
 }
 
 // TestForeignManyRows: thousands of rows that others have written are gone through once, whatever they are.

@@ -3,20 +3,12 @@ package tasks
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 )
 
 // DefaultRetention is how long a [Janitor] keeps tasks.
 const DefaultRetention = 7 * 24 * time.Hour
-
-// ErrClockStep is what a [Janitor] reports instead of deleting anything if the clock was set forward since its last cleanup,
-// or since it began: by that clock, tasks may seem old that aren't. It goes on the next time, if the clock hasn't been set again.
-var ErrClockStep = errors.New("the clock was set forward")
-
-// janitorStep is how far the clock may be set without a cleanup being left out.
-const janitorStep = time.Minute
 
 // Janitor deletes old tasks now and then.
 type Janitor struct {
@@ -52,8 +44,6 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 			return err
 		}
 	}
-	watch := stepWatch{now: s.now, elapsed: s.elapsed}
-	watch.look()
 	timer := time.NewTimer(rand.N(j.Every) + 1)
 	defer timer.Stop()
 	for {
@@ -62,14 +52,7 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 			return nil
 		case <-timer.C:
 		}
-		var deleted int
-		var err error
-		if step, ok := watch.look(); ok && step.by > janitorStep {
-			err = fmt.Errorf("%w by %v: nothing was deleted", ErrClockStep, step.by.Round(time.Second))
-			s.hooks.trouble(ctx, TroubleInfo{Err: err})
-		} else {
-			deleted, err = s.clean(ctx, j)
-		}
+		deleted, err := s.clean(ctx, j)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -71,7 +72,11 @@ func sqlFile(t *testing.T, path, sql string) {
 // TestMigrate: a file of each older version opens, keeps its data, and can do what a new one can.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
-	for version, schema := range schemas {
+	all := slices.Clone(schemas)
+	for version := len(all); version < tasks.SchemaVersion; version++ {
+		all = append(all, tasks.SchemaOf(version))
+	}
+	for version, schema := range all {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "tasks.db")
 			sqlFile(t, path, schema+`

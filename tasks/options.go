@@ -28,6 +28,7 @@ type config struct {
 	hooks     hooks
 	trackUse  bool
 	elapsed   func() time.Duration // by a clock that nobody sets; nil if there is none
+	boot      func() (host string, at time.Duration, ok bool)
 }
 
 // Option sets how a store behaves.
@@ -62,7 +63,7 @@ func ReadOnly() Option { return func(c *config) { c.readOnly = true } }
 
 // Clock sets what tells the time. Default [time.Now]. With a time outside of the years 1970 to 9999, nothing can be changed.
 func Clock(now func() time.Time) Option {
-	return func(c *config) { c.now, c.elapsed = now, nil }
+	return func(c *config) { c.now, c.elapsed, c.boot = now, nil, noBootClock }
 }
 
 // DefaultReaders is how many connections a store reads with.
@@ -85,6 +86,7 @@ func newConfig(opts []Option) (*config, error) {
 		readers:   DefaultReaders,
 		caching:   defaultCache,
 		elapsed:   sinceStart,
+		boot:      bootClock,
 	}
 	for _, o := range opts {
 		o(c)

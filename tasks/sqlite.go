@@ -73,6 +73,9 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 		}
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
 	}
+	if err := b.settleOpened(conn); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))
+	}
 	b.uri = fileURI(path, c.vfs, "rw") // no other connection makes a file, if somebody has deleted this one
 	if b.poller.seq, err = queryInt(conn, lastChange); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, conn.Close()))

@@ -37,6 +37,9 @@ const cacheFailed = "!"
 
 // CacheGet reads an entry.
 func (b *sqliteBackend) CacheGet(ctx context.Context, k CacheKey) (e CacheEntry, err error) {
+	if err := b.settleClock(ctx); err != nil {
+		return e, err
+	}
 	err = b.read(ctx, func(r *reader) (err error) {
 		e, err = cacheEntry(r.conn, k, b.now().UnixMilli())
 		return err
@@ -65,14 +68,17 @@ func (b *sqliteBackend) cacheWrite(ctx context.Context, durable bool, sql string
 
 // CacheClaim takes the lease, and deletes a result that has expired.
 func (b *sqliteBackend) CacheClaim(ctx context.Context, k CacheKey, lease string, d time.Duration) (CacheEntry, error) {
+	if err := b.settleClock(ctx); err != nil {
+		return CacheEntry{}, err
+	}
 	var found CacheEntry
 	if err := b.job(ctx, false, func(c *conn) (err error) {
 		now := b.now()
 		if found, err = cacheEntry(c, k, now.UnixMilli()); err != nil || found.State != CacheMissing {
 			return err
 		}
-		_, err = execute(c, `INSERT INTO task_cache(type, key, created_at, used_at, lease_until, lease) VALUES(?1, ?2, ?3, ?3, ?4, ?5)
-			ON CONFLICT DO UPDATE SET result=NULL, expires_at=NULL, used_at=?3, lease_until=?4, lease=?5`,
+		_, err = execute(c, `INSERT INTO task_cache(type, key, created_at, used_at, leased_at, lease_until, lease) VALUES(?1, ?2, ?3, ?3, ?3, ?4, ?5)
+			ON CONFLICT DO UPDATE SET result=NULL, expires_at=NULL, used_at=?3, leased_at=?3, lease_until=?4, lease=?5`,
 			[]any{string(k.Type), k.Key, now.UnixMilli(), now.Add(d).UnixMilli(), lease})
 		return err
 	}); err != nil {
@@ -83,8 +89,12 @@ func (b *sqliteBackend) CacheClaim(ctx context.Context, k CacheKey, lease string
 
 // CacheRenew sets when the lease ends.
 func (b *sqliteBackend) CacheRenew(ctx context.Context, k CacheKey, lease string, d time.Duration) (bool, error) {
-	return b.cacheWrite(ctx, false, "UPDATE task_cache SET lease_until=?4 WHERE type=?1 AND key=?2 AND lease=?3",
-		string(k.Type), k.Key, lease, b.now().Add(d).UnixMilli())
+	if err := b.settleClock(ctx); err != nil {
+		return false, err
+	}
+	now := b.now()
+	return b.cacheWrite(ctx, false, "UPDATE task_cache SET lease_until=?4, leased_at=?5 WHERE type=?1 AND key=?2 AND lease=?3",
+		string(k.Type), k.Key, lease, now.Add(d).UnixMilli(), now.UnixMilli())
 }
 
 // CacheRelease deletes the row, which has no result.

@@ -80,18 +80,22 @@ func (b *sqliteBackend) Cleanup(ctx context.Context, q CleanupQuery) (deleted in
 	if b.readOnly {
 		return 0, b.job(ctx, false, nil)
 	}
+	created, err := b.created(ctx, q.Age)
+	if err != nil {
+		return 0, err
+	}
 	walks, err := b.cleanupWalks(ctx, q)
 	if err != nil {
 		return 0, err
 	}
 	for _, w := range walks {
-		n, err := b.cleanupWalk(ctx, q, b.now().Add(-q.Age).Unix(), w)
+		n, err := b.cleanupWalk(ctx, q, created.Unix(), w)
 		deleted += n
 		if err != nil {
 			return deleted, err
 		}
 	}
-	n, err := b.deleteUnknownAge(ctx, q)
+	n, err := b.deleteOtherTimes(ctx, q, created.Unix())
 	if deleted += n; err != nil || deleted == 0 {
 		return deleted, err
 	}

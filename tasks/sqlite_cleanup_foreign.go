@@ -6,24 +6,27 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// unknownAge is a condition for tasks that others have written, whose created_at isn't a time in seconds: a text or a blob,
-// which are greater than all numbers, or a number of milliseconds or less. What tells their age is tried in turn;
-// one that nothing tells it of is old, or it would stay for ever: no list shows it, and no worker takes it.
-const unknownAge = `created_at>=253402300800 AND coalesce(CASE
+// otherTimes is a condition for tasks that others have written, whose created_at isn't a time in seconds: a text or a blob,
+// which are greater than all numbers, or a number of milliseconds or less. What tells their age is tried in turn.
+// One that nothing tells it of may have been created just now: it goes only with those of any age, whose time ends now.
+const otherTimes = `created_at>=253402300800 AND coalesce(CASE
 	WHEN typeof(created_at) NOT IN ('integer', 'real') THEN unixepoch(created_at)
 	WHEN created_at<253402300800000 THEN created_at/1000
 	WHEN created_at<253402300800000000 THEN created_at/1000000
-	WHEN created_at<253402300800000000000 THEN created_at/1000000000 END, iif(updated_at<253402300800, updated_at, NULL), 0)<=?`
+	WHEN created_at<253402300800000000000 THEN created_at/1000000000 END, iif(updated_at<253402300800, updated_at, NULL), ?)<=?`
 
 // cleanupTries is how many pages of tasks in a row may have been changed by others before they could be deleted.
 const cleanupTries = 3
 
-// deleteUnknownAge deletes tasks that others have written with another kind of time.
+// deleteOtherTimes deletes tasks that others have written with another kind of time.
 // What it deletes is gone when it looks again; if nothing goes, it ends.
-func (b *sqliteBackend) deleteUnknownAge(ctx context.Context, q CleanupQuery) (deleted int, err error) {
-	before := b.now().Add(-q.Age).Unix()
-	args := []any{before}
-	which := unknownAge + in("status", q.Statuses, &args)
+func (b *sqliteBackend) deleteOtherTimes(ctx context.Context, q CleanupQuery, before int64) (deleted int, err error) {
+	unknown := before + 1
+	if q.Age == 0 {
+		unknown = before
+	}
+	args := []any{unknown, before}
+	which := otherTimes + in("status", q.Statuses, &args)
 	if q.Owner != "" {
 		which += " AND owner=?"
 		args = append(args, q.Owner)

@@ -59,6 +59,7 @@ var migrations = []string{
 	"CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN DELETE FROM task_attempts WHERE id=old.id; END",
 	changeLog,
 	queueSchema,
+	clockSchema,
 }
 
 // setUp brings a database to the newest schema. It leaves one alone that a newer program has made.

@@ -168,6 +168,8 @@ func (s *Store) Result(ctx context.Context, id string) (Result, error) {
 }
 
 // Cleanup deletes the tasks that were created maxAge ago or before, whatever their status, and their attempts.
+// It goes by the time that has passed, as far as processes have seen their clock set. A task that others have written with a time
+// that tells no age goes only if maxAge is 0.
 // It returns how many, durably, and gives their space back to the file system; with an error, how many at the least.
 //
 // It deletes in parts and lets others write in between: each part takes about 2 ms, or what its one large result takes.
