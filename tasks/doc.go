@@ -53,7 +53,7 @@
 //
 // A handler's error may be [Permanent], or one of [Snooze], which counts no attempt. [Timeout] bounds attempts; a handler that hangs
 // loses its slot and is reported. What the next attempt needn't do again it keeps by [Step]. A worker that dies costs an attempt
-// only the task that can have killed it alone: the others are suspects, and a worker has those one at a time.
+// only the task that can have killed it alone: the others are suspects, and a process has those one at a time.
 // A handler that writes rows of the application's own completes its task in the same transaction: see [Tx.Complete].
 // [Store.Pause] and [Store.SetLimits] hold for a type in all processes. [Hooks] and [Logger] tell what happens.
 //

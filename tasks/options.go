@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"cmp"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ type config struct {
 	now       func() time.Time
 	readers   int
 	readOnly  bool
+	process   string
 	onConnect func(*sqlite3.Conn) // for tests
 	caching   cacheConfig
 	hooks     hooks
@@ -61,6 +63,9 @@ func VFS(name string) Option {
 // nobody is locked out then, and each call opens the file anew.
 func ReadOnly() Option { return func(c *config) { c.readOnly = true } }
 
+// AsProcess makes the store act as a process of its own, for tests of what happens when one dies: see [Store.Claim].
+func AsProcess() Option { return func(c *config) { c.process = rand.Text() } }
+
 // Clock sets what tells the time. Default [time.Now]. With a time outside of the years 1970 to 9999, nothing can be changed.
 func Clock(now func() time.Time) Option {
 	return func(c *config) { c.now, c.elapsed, c.boot = now, nil, noBootClock }
@@ -87,6 +92,7 @@ func newConfig(opts []Option) (*config, error) {
 		caching:   defaultCache,
 		elapsed:   sinceStart,
 		boot:      bootClock,
+		process:   process,
 	}
 	for _, o := range opts {
 		o(c)

@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"crypto/rand"
 	"maps"
 	"time"
 )
@@ -87,7 +86,7 @@ func Middleware(m ...func(Handler) Handler) RunOption {
 // only then is the task handed out again. Only what can't pass ends it, in the same way: it returns [ErrClosed] or [ErrBroken].
 func (s *Store) Run(ctx context.Context, handlers map[Type]Handler, concurrency int, opts ...RunOption) error {
 	r := &runner{
-		store: s, handlers: maps.Clone(handlers), worker: rand.Text(),
+		store: s, handlers: maps.Clone(handlers), worker: s.worker,
 		lease: DefaultLease, grace: DefaultGrace, hang: DefaultHangTime, timeouts: map[Type]time.Duration{},
 	}
 	for _, o := range opts {

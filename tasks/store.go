@@ -44,8 +44,11 @@ func New(b Backend, opts ...Option) (*Store, error) {
 	return newStore(c, b), nil
 }
 
+// process is the worker's name of all who claim: their leases end together when the process dies, whose task whichever of them has killed it.
+var process = rand.Text()
+
 func newStore(c *config, b Backend) *Store {
-	s := &Store{config: c, backend: b, worker: rand.Text()}
+	s := &Store{config: c, backend: b, worker: c.process}
 	s.infos.look, s.results.look = s.lookAtInfos, s.lookAtResults
 	return s
 }

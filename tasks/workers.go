@@ -68,7 +68,7 @@ func checkLease(d time.Duration) error {
 // A task that somebody has set to Processing by [Store.Update] has no lease, and is never taken back.
 // Once a lease has expired, the next Claim for that type takes it back: the attempt has failed, and the task is Pending again
 // after its backoff, or [Error] after the maximum of attempts. So a task may be worked on more than once.
-// If the worker, which for Claim is the store, had other leases, nobody knows whose task has killed it: then the attempt doesn't count,
+// If the worker, which is the process with all of its stores and calls of [Store.Run], had other leases, nobody knows whose task has killed it: then the attempt doesn't count,
 // and the task is one that a worker has one at a time of from then on, so that it shows which of them it is.
 // The clocks of hosts that share a database must agree well compared to the lease. A clock that is set changes
 // neither leases nor backoffs, once a process that has noticed the step has looked at the table.

@@ -342,3 +342,48 @@ func TestClaimAfterRetry(t *testing.T) {
 	_, err = st.Claim(ctx, time.Minute)
 	require.NoError(t, err)
 }
+
+// TestCrashIsTheProcess: what a process holds ends together, whichever store or call of Run holds it: none of it pays for another.
+// Where each store is a process of its own, each task was alone.
+func TestCrashIsTheProcess(t *testing.T) {
+	t.Parallel()
+	for _, apart := range []bool{false, true} {
+		t.Run(fmt.Sprint("apart=", apart), func(t *testing.T) {
+			opts := []tasks.Option{tasks.Backoff(func(int) time.Duration { return time.Minute })}
+			if apart {
+				opts = append(opts, tasks.AsProcess())
+			}
+			a, clock, path := open(t, opts...)
+			b, err := tasks.Open(t.Context(), path, append(opts, tasks.Clock(clock.Now))...)
+			require.NoError(t, err)
+			defer b.Close()
+			ctx := t.Context()
+			require.NoError(t, a.Create(ctx, "claimed", tasks.Form))
+			_, err = a.Claim(ctx, time.Minute)
+			require.NoError(t, err)
+			require.NoError(t, a.Create(ctx, "run", tasks.Form))
+			running, cancel := context.WithCancel(ctx)
+			runs := make(chan struct{})
+			done := make(chan error, 1)
+			go func() {
+				done <- b.Run(running, map[tasks.Type]tasks.Handler{tasks.Form: func(ctx context.Context, _ tasks.Info) (any, error) {
+					close(runs)
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}}, 1, tasks.Grace(0), tasks.LeaseTime(time.Hour))
+			}()
+			<-runs
+			clock.Add(time.Hour)
+			_, err = a.Claim(ctx, time.Minute, tasks.Document, tasks.Form) // takes both back
+			require.ErrorIs(t, err, tasks.ErrNoTask)
+			for _, id := range []string{"claimed", "run"} {
+				info, err := a.Status(ctx, id)
+				require.NoError(t, err)
+				require.Equal(t, tasks.Pending, info.Status)
+				require.Equal(t, apart, info.Uncounted == 0, id)
+			}
+			cancel()
+			require.NoError(t, <-done)
+		})
+	}
+}

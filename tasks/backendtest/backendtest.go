@@ -87,7 +87,7 @@ type Opened struct {
 	Second func() Store
 }
 
-// Open opens a store for one test. The options include [tasks.Clock] with now;
+// Open opens a store for one test. The options include [tasks.AsProcess], and [tasks.Clock] with now;
 // a backend with a clock of its own has to take now instead, because the tests move the time.
 // The stores are closed by the tests. What else there is to tidy up is left to the Cleanup of t.
 type Open func(t testing.TB, now func() time.Time, opts ...tasks.Option) Opened
@@ -184,7 +184,7 @@ func (c testCase) run(t testing.TB, open Open, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	e := &env{Assertions: require.New(t), t: t, ctx: ctx, clock: testclock.New()}
-	o := open(t, e.clock.Now, append([]tasks.Option{tasks.Clock(e.clock.Now)}, c.opts...)...)
+	o := open(t, e.clock.Now, append([]tasks.Option{tasks.Clock(e.clock.Now), tasks.AsProcess()}, c.opts...)...)
 	e.st = o.Store
 	defer func() {
 		// First, so that nothing which a failed test has left running holds up the rest.
