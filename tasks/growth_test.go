@@ -78,6 +78,8 @@ func grown(t *testing.T, n int) (*tasks.Store, *work) {
 			SELECT '%d-'||i, '%s', %s, 1600000000+i/10, CASE i%%2 WHEN 0 THEN 'big' ELSE '' END FROM n`, i, typ, kind), n)
 		require.NoError(t, err)
 	}
+	_, err := openSQL(t, path).Exec("INSERT INTO task_labels(name, value, created_at, id) SELECT 'large', 'v', created_at, id FROM tasks WHERE type='form'")
+	require.NoError(t, err)
 	for i := range 5 {
 		require.NoError(t, st.Create(ctx, fmt.Sprint("rare", i), tasks.FormFilling, tasks.Owner("small"), tasks.WithLabels(map[string]string{"k": "v"})))
 	}
@@ -135,6 +137,8 @@ func growing(t *testing.T, st *tasks.Store) []struct {
 		{"list of a rare type and status", list(tasks.Query{Types: []tasks.Type{tasks.FormFilling}, Statuses: []tasks.Status{tasks.Pending}}, 5)},
 		{"list of an owner", list(tasks.Query{Owner: "small"}, 5)},
 		{"list of an owner and a status", list(tasks.Query{Owner: "big", Statuses: []tasks.Status{tasks.Error}, Limit: 10, Newest: true}, 10)},
+		{"list of a rare status in a large label", list(tasks.Query{Label: [2]string{"large", "v"}, Types: []tasks.Type{tasks.FormFilling}}, 0)},
+		{"list of a rare owner in a large label", list(tasks.Query{Label: [2]string{"large", "v"}, Owner: "small"}, 0)},
 		{"list of a label", list(tasks.Query{Label: [2]string{"k", "v"}}, 5)},
 		{"cleanup of nothing", func(int) { _, err := st.Cleanup(ctx, 40*365*24*time.Hour); require.NoError(t, err) }},
 		{"cleanup of an owner", func(int) {

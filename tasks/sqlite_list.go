@@ -16,6 +16,7 @@ type walk struct {
 	from  string   // the table, and the index
 	names []string // of columns
 	is    []string // their values
+	tasks int      // so many
 }
 
 // where returns the conditions, and adds their values to the arguments.
@@ -33,11 +34,11 @@ func walks(c *conn, q Query) (list []walk, err error) {
 		return []walk{{from: "tasks INDEXED BY tasks_created"}}, nil
 	}
 	args := []any{q.Owner}
-	sql := "SELECT type, status FROM task_counts WHERE owner=? AND n>0" + in("type", q.Types, &args) + in("status", q.Statuses, &args)
+	sql := "SELECT type, status, n FROM task_counts WHERE owner=? AND n>0" + in("type", q.Types, &args) + in("status", q.Statuses, &args)
 	err = each(c, sql, args, func(s *sqlite3.Stmt) error {
-		w := walk{"tasks INDEXED BY tasks_by", []string{"type", "status"}, []string{s.ColumnText(0), s.ColumnText(1)}}
+		w := walk{"tasks INDEXED BY tasks_by", []string{"type", "status"}, []string{s.ColumnText(0), s.ColumnText(1)}, s.ColumnInt(2)}
 		if q.Owner != "" {
-			w = walk{"tasks INDEXED BY tasks_owner", append([]string{"owner<>'' AND owner"}, w.names...), append([]string{q.Owner}, w.is...)}
+			w = walk{"tasks INDEXED BY tasks_owner", append([]string{"owner<>'' AND owner"}, w.names...), append([]string{q.Owner}, w.is...), w.tasks}
 		}
 		list = append(list, w)
 		return nil
@@ -56,12 +57,12 @@ func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err err
 			r.conn.SetInterrupt(context.Background())
 			r.conn.run("COMMIT")
 		}()
-		if q.Label[0] != "" {
-			list, err = labelled(r.conn, q)
-			return err
-		}
 		ways, err := walks(r.conn, q)
 		if err != nil {
+			return err
+		}
+		if q.Label[0] != "" && !few(ways) {
+			list, err = labelled(r.conn, q)
 			return err
 		}
 		list, err = merge(r.conn, ways, q)
@@ -69,6 +70,24 @@ func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err err
 	})
 	return list, err
 }
+
+// fewTasks is how many tasks are looked at one by one for a label, instead of walking all that have it.
+const fewTasks = 500
+
+// few reports whether walks come by few tasks.
+func few(ways []walk) bool {
+	n := 0
+	for _, w := range ways {
+		if len(w.names) == 0 {
+			return false // all there are
+		}
+		n += w.tasks
+	}
+	return n <= fewTasks
+}
+
+// hasLabel is a condition for tasks, of which each has a few labels.
+const hasLabel = " AND EXISTS(SELECT 1 FROM task_labels l INDEXED BY task_labels_id WHERE l.id=tasks.id AND l.name=? AND l.value=?)"
 
 // after adds the condition of the page, the order and the limit to a query.
 func (q Query) after(sql string, args []any) (string, []any) {
@@ -108,6 +127,10 @@ func merge(c *conn, ways []walk, q Query) (list []Info, err error) {
 	for _, w := range ways {
 		var args []any
 		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE " + readable + w.where(&args)
+		if q.Label[0] != "" {
+			sql += hasLabel
+			args = append(args, q.Label[0], q.Label[1])
+		}
 		sql, args = q.after(sql, args)
 		s, err := c.statement(sql)
 		if err != nil {
@@ -156,7 +179,8 @@ func precedes(a, b Info) bool {
 	return a.ID < b.ID
 }
 
-// labelled walks the tasks that have a label. Of these it visits all up to the last that it returns.
+// labelled walks the tasks that have a label. Of these it visits all up to the last that it returns,
+// so it is for those of which many are asked for: see few.
 func labelled(c *conn, q Query) (list []Info, err error) {
 	args := []any{q.Label[0], q.Label[1]}
 	sql := "SELECT " + columnsOf("t") + " FROM task_labels l CROSS JOIN tasks t ON t.id=l.id WHERE l.name=? AND l.value=? AND " + readableOf("t") +
