@@ -74,7 +74,7 @@ func (o *oracle) follow(img powercut.Image, n int, r *rand.Rand) (states int, er
 // goOn opens a store, looks, and makes a durable change. It returns where in the trace that had returned.
 func (o *oracle) goOn(d *powercut.Disk, vfsName string, n int, r *rand.Rand) (returned int, err error) {
 	ctx := context.Background()
-	st, err := tasks.Open(ctx, d.Path(dbName), tasks.VFS(vfsName))
+	st, err := tasks.Open(ctx, d.Path(dbName), tasks.VFS(vfsName), bubbleClock)
 	if err != nil {
 		return 0, err
 	}

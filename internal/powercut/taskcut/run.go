@@ -21,6 +21,9 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver" // for the application's transactions
 )
 
+// bubbleClock is the bubble's time alone: the clock that all processes of a host share knows nothing of it.
+var bubbleClock = tasks.Clock(time.Now)
+
 // processes is how many processes a workload has at most.
 const processes = 2
 
@@ -74,7 +77,7 @@ func (w *workload) before(shmDir string) (powercut.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := tasks.Open(context.Background(), d.Path(dbName), tasks.VFS(powercut.Stock))
+	st, err := tasks.Open(context.Background(), d.Path(dbName), tasks.VFS(powercut.Stock), bubbleClock)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +215,7 @@ func (p *process) phase(callers []callerPlan, last bool) {
 	for range p.processPlan.stores {
 		st, err := tasks.Open(context.Background(), x.disk.PathIn(p.number, dbName), tasks.VFS(p.vfsName()),
 			tasks.Backoff(func(attempt int) time.Duration { return time.Duration(attempt) * 300 * time.Millisecond }),
-			tasks.MaxAttempts(3), tasks.CacheMaxEntries(20))
+			tasks.MaxAttempts(3), tasks.CacheMaxEntries(20), bubbleClock)
 		p.turn()
 		if !x.ok("open", err) {
 			return
