@@ -206,6 +206,12 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 	if err != nil {
 		return out, err
 	}
+	if b.index.Backfilled() > h.MaxFrame {
+		// Or the WAL has been started over since the header was read.
+		if mended, err := b.mend(); err != nil || !mended {
+			return out, err
+		}
+	}
 	if b.index.Backfilled() < h.MaxFrame && !blocked {
 		if err := b.db.lookForMarker(false); err != nil {
 			return out, err
@@ -344,10 +350,7 @@ func (b *backfiller) publish(h walindex.Header, from, upTo uint32) error {
 	if err := b.db.failed(); err != nil {
 		return err
 	}
-	// It can't be started over while frames are left, and if none are, another one has brought them over.
-	// What was taken back meanwhile, since a sync has failed, wasn't copied again.
-	done := b.index.Backfilled()
-	if live, ok := b.index.Header(); ok && live.Salt == h.Salt && from <= done && done < upTo {
+	if mayPublish(b.index, h, from, upTo) {
 		b.index.SetBackfilled(upTo)
 	}
 	return nil
