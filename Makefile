@@ -27,6 +27,9 @@ test-wazero: ## the same tests on the engine on wazero
 test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its own
 	cd internal/clients && go vet ./... && go test -race ./...
 
+test-litestream: ## Litestream replicating a database that is written to, through kills of either, in a module of its own (under 1 minute)
+	cd internal/litestream && go vet ./... && go test -count=1 -timeout 5m ./...
+
 test-upstream: ## go-sqlite3's own tests of locking and shared memory, and SQLite's mptest, with both VFSes (about 1 minute)
 	internal/clients/upstream.sh
 
