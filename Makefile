@@ -30,6 +30,9 @@ test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its
 test-litestream: ## Litestream replicating a database that is written to, through kills of either, in a module of its own (under 1 minute)
 	cd internal/litestream && go vet ./... && go test -count=1 -timeout 5m ./...
 
+test-programs: ## the database tests of golang-migrate and goose, with both VFSes, test by test (a few minutes; fetches them)
+	internal/clients/programs.sh
+
 test-upstream: ## go-sqlite3's own tests of locking and shared memory, and SQLite's mptest, with both VFSes (about 1 minute)
 	internal/clients/upstream.sh
 
