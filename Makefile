@@ -38,6 +38,7 @@ test-upstream: ## go-sqlite3's own tests of locking and shared memory, and SQLit
 
 test-metrics: ## OpenTelemetry instruments, traces, and every expression of the dashboard and the alerts, in modules of their own
 	cd vfs/vfsmetrics && go vet ./... && go test -race ./...
+	cd vfs/vfsmetrics/rulestest && go vet ./... && go test ./...
 
 hunt: ## check N states that a power cut leaves, on all cores (N=1000000 SEED=random)
 	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
