@@ -45,3 +45,9 @@ func SetBootID(id string) (reset func()) {
 	bootID = func() string { return id }
 	return func() { bootID = was }
 }
+
+// TriedOut reports whether it is known that WAL mode works in a folder, since it was tried.
+func TriedOut(dir string) bool {
+	_, ok := triedOut.Load(dir)
+	return ok
+}

@@ -3,6 +3,7 @@ package vfs
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
@@ -47,6 +48,9 @@ type fileSystem struct {
 // kindOf returns what file system a file is on. A test replaces it.
 var kindOf atomic.Pointer[func(path string) fileSystem]
 
+// triedOut are folders in which what WAL mode needs was tried out, and works: no connection but the first makes a file for that.
+var triedOut sync.Map
+
 // suitsWAL returns a [*FileSystemError] if WAL mode can't work where the database is.
 func suitsWAL(database string) error {
 	find := fileSystemOf
@@ -62,9 +66,13 @@ func suitsWAL(database string) error {
 	if kind.shared {
 		return &FileSystemError{Database: database, FileSystem: kind.name}
 	}
+	if _, works := triedOut.Load(dir); works {
+		return nil
+	}
 	if err := trySharedMemory(dir); err != nil {
 		return &FileSystemError{Database: database, FileSystem: kind.name, Err: err}
 	}
+	triedOut.Store(dir, nil)
 	return nil
 }
 

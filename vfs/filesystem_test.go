@@ -102,4 +102,6 @@ func TestUncertainFileSystem(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
+	require.True(t, vfs.TriedOut(dir)) // once
+	require.NoError(t, open(t, filepath.Join(dir, "test.db"), "async").Exec("SELECT * FROM t"))
 }
