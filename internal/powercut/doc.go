@@ -80,7 +80,8 @@
 // unless the workload says psow=0. There is one directory, no mmap, and the operating system keeps its page cache:
 // that a process is killed is the matter of other tests.
 //
-// After a failed sync a process doesn't know what others have made durable since its own last sync, and writes that once more, byte for byte.
-// Where several processes meet a fault, a power cut leaves of a write to a sector its beginning or its end, as SQLite takes for granted,
+// After a failed sync a process doesn't know what others have made durable since its own last sync, or what was durable
+// of a WAL that was there at open, and writes that once more, byte for byte.
+// Where several processes meet a fault, or one meets several, a power cut leaves of a write to a sector its beginning or its end, as SQLite takes for granted,
 // and not anything: then such a write does no harm. A process that comes only after the one that failed has ended isn't simulated.
 package powercut

@@ -442,6 +442,8 @@ func (p Plan) spell() *workload {
 	kinds[p.Kind](w, r, ws)
 	if p.Fault != "" {
 		w.stay = 0.5
+		// A WAL that an earlier fault has left is written once more as a whole, also what was durable before it was opened.
+		w.linear = w.linear || strings.Contains(p.Fault, ",")
 	}
 
 	n := 0
