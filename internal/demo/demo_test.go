@@ -15,6 +15,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/demo/files"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -23,18 +24,18 @@ const textFiles = 40
 
 // texts returns text files, two of them empty, and some that are skipped.
 func texts() fstest.MapFS {
-	files := fstest.MapFS{
+	folder := fstest.MapFS{
 		"binary":                 {Data: []byte("a\x00b")},
 		"latin1.txt":             {Data: []byte("Stra\xdfe")},
-		"large.txt":              {Data: bytes.Repeat([]byte("a"), maxFileSize+1)},
+		"large.txt":              {Data: bytes.Repeat([]byte("a"), files.MaxFileSize+1)},
 		"empty.txt":              {},
 		"control\x01":            {Data: []byte("a name that can't be an id")},
 		"größe/日本 語's #1%41.txt": {Data: []byte("größe GRÖSSE größe 日本")},
 	}
 	for i := range textFiles - 2 {
-		files[fmt.Sprintf("sub/%d.txt", i)] = &fstest.MapFile{Data: bytes.Repeat([]byte("Ünïcode text\n"), i)}
+		folder[fmt.Sprintf("sub/%d.txt", i)] = &fstest.MapFile{Data: bytes.Repeat([]byte("Ünïcode text\n"), i)}
 	}
-	return files
+	return folder
 }
 
 func TestDemo(t *testing.T) {
@@ -125,12 +126,12 @@ func TestInterrupt(t *testing.T) {
 	for i, s := range setups {
 		t.Run(s.name, func(t *testing.T) {
 			dir := t.TempDir()
-			src, err := scan(t.Context(), texts(), "texts", []string{"."})
+			src, err := files.Scan(t.Context(), texts(), "texts", []string{"."})
 			require.NoError(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
-			hooked := &hookFS{FS: src.fsys, hook: cancel}
+			hooked := &hookFS{FS: src.FS, hook: cancel}
 			hooked.left.Store(int64(i*textFiles + textFiles/2))
-			src.fsys = hooked
+			src.FS = hooked
 
 			var stdout, stderr bytes.Buffer
 			require.Equal(t, errInterrupted, runAll(ctx, src, dir, &stdout, &stderr))
@@ -145,10 +146,10 @@ func TestInterrupt(t *testing.T) {
 
 // A file that can't be read any more stops all workers, and its error is the one reported.
 func TestFileVanishes(t *testing.T) {
-	dir, files := t.TempDir(), texts()
-	src, err := scan(t.Context(), files, "texts", []string{"."})
+	dir, folder := t.TempDir(), texts()
+	src, err := files.Scan(t.Context(), folder, "texts", []string{"."})
 	require.NoError(t, err)
-	delete(files, "sub/7.txt")
+	delete(folder, "sub/7.txt")
 	err = runAll(t.Context(), src, dir, new(bytes.Buffer), new(bytes.Buffer))
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 	assert.ErrorContains(t, err, "stock FULL: ")
@@ -166,28 +167,28 @@ func TestFileVanishes(t *testing.T) {
 }
 
 func TestScanIsCapped(t *testing.T) {
-	files := fstest.MapFS{}
-	for i := range maxFiles {
-		files[fmt.Sprintf("%d.txt", i)] = &fstest.MapFile{}
+	folder := fstest.MapFS{}
+	for i := range files.MaxFiles {
+		folder[fmt.Sprintf("%d.txt", i)] = &fstest.MapFile{}
 	}
-	src, err := scan(t.Context(), files, "texts", []string{"."})
+	src, err := files.Scan(t.Context(), folder, "texts", []string{"."})
 	require.NoError(t, err)
-	assert.Len(t, src.files, maxFiles)
-	assert.False(t, src.capped)
+	assert.Len(t, src.Files, files.MaxFiles)
+	assert.False(t, src.Capped)
 
-	files["one more"] = &fstest.MapFile{}
-	src, err = scan(t.Context(), files, "texts", []string{"."})
+	folder["one more"] = &fstest.MapFile{}
+	src, err = files.Scan(t.Context(), folder, "texts", []string{"."})
 	require.NoError(t, err)
-	assert.Len(t, src.files, maxFiles)
-	assert.True(t, src.capped)
+	assert.Len(t, src.Files, files.MaxFiles)
+	assert.True(t, src.Capped)
 	var out bytes.Buffer
 	printAbout(&out, src, "dir")
-	assert.Contains(t, out.String(), fmt.Sprintf("the first %d text files", maxFiles))
+	assert.Contains(t, out.String(), fmt.Sprintf("the first %d text files", files.MaxFiles))
 }
 
 // The progress is that of the run, not of the tasks that were there before.
 func TestMeter(t *testing.T) {
-	src, err := scan(t.Context(), texts(), "texts", []string{"."})
+	src, err := files.Scan(t.Context(), texts(), "texts", []string{"."})
 	require.NoError(t, err)
 	counting, err := registerVFS()
 	require.NoError(t, err)
@@ -197,9 +198,9 @@ func TestMeter(t *testing.T) {
 		m := &meter{name: s.name, total: textFiles, w: &out, start: time.Now()}
 		hooked := *src
 		// By then some are created, and not all are completed.
-		fsys := &hookFS{FS: src.fsys, hook: func() { m.print(t.Context()) }}
+		fsys := &hookFS{FS: src.FS, hook: func() { m.print(t.Context()) }}
 		fsys.left.Store(textFiles / 2)
-		hooked.fsys = fsys
+		hooked.FS = fsys
 		_, err := s.do(t.Context(), filepath.Join(dir, s.file), &hooked, counting, m)
 		require.NoError(t, err)
 		line := regexp.MustCompile(`(?m)^` + s.name + ` +(\d+) tasks created, (\d+) completed of ` + fmt.Sprint(textFiles) + `, \d+ completed/s$`).
@@ -252,19 +253,6 @@ func TestChecks(t *testing.T) {
 	assert.NoError(t, printInterrupted(new(bytes.Buffer), r, with("ok", "", task{})["tasks.db"], files))
 	assert.ErrorContains(t, printInterrupted(new(bytes.Buffer), r, contents{integrity: "ok"}, files),
 		"of 1 tasks reported stored, 1 are missing")
-}
-
-func TestAnalyze(t *testing.T) {
-	const none = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	assert.Equal(t, analysis{SHA256: none, Words: []wordCount{}}, analyze(nil))
-
-	got := analyze([]byte("abc"))
-	assert.Equal(t, analysis{3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 1, []wordCount{{"abc", 1}}}, got)
-
-	got = analyze([]byte("The größe, the GRÖßE: the\n\nre\u0301sume\u0301 re\u0301sume\u0301 x1 y z_z 日本 a b"))
-	assert.Equal(t, 3, got.Lines)
-	assert.Equal(t, []wordCount{{"the", 3}, {"größe", 2}, {"re\u0301sume\u0301", 2}, {"z", 2}, {"a", 1}}, got.Words)
-	assert.Equal(t, 2, analyze([]byte("a\nb\n")).Lines)
 }
 
 func assertEmpty(t *testing.T, dir string) {

@@ -19,6 +19,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+
+	"github.com/docusnap/asyncvfs/internal/demo/files"
 )
 
 // exitInterrupted is what a shell reports of a program that Ctrl-C ended.
@@ -69,11 +71,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // demo does everything for the files of a folder.
 func demo(ctx context.Context, folder, dir string, stdout, stderr io.Writer) error {
-	folder, parts, err := openFolder(ctx, folder)
+	folder, parts, err := files.OpenFolder(ctx, folder)
 	if err != nil {
 		return err
 	}
-	src, err := scan(ctx, os.DirFS(folder), folder, parts)
+	src, err := files.Scan(ctx, os.DirFS(folder), folder, parts)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func demo(ctx context.Context, folder, dir string, stdout, stderr io.Writer) err
 }
 
 // runAll does the runs and compares them.
-func runAll(ctx context.Context, src *source, parent string, stdout, stderr io.Writer) (err error) {
+func runAll(ctx context.Context, src *files.Source, parent string, stdout, stderr io.Writer) (err error) {
 	counting, err := registerVFS()
 	if err != nil {
 		return err
@@ -104,7 +106,7 @@ func runAll(ctx context.Context, src *source, parent string, stdout, stderr io.W
 		}
 		runtime.GC() // so that a run doesn't pay for the one before
 		path := filepath.Join(dir, s.file)
-		m := &meter{name: s.name, total: len(src.files), w: stderr, terminal: isTerminal(stderr)}
+		m := &meter{name: s.name, total: len(src.Files), w: stderr, terminal: isTerminal(stderr)}
 		results[i], err = s.do(ctx, path, src, counting, m)
 		if err != nil && err == context.Cause(ctx) {
 			return interrupted(ctx, stdout, results[i], path, src)
@@ -129,16 +131,16 @@ func runAll(ctx context.Context, src *source, parent string, stdout, stderr io.W
 			return err
 		}
 	}
-	return printChecks(stdout, results, found, src.files)
+	return printChecks(stdout, results, found, src.Files)
 }
 
 // interrupted checks the database of a run that was interrupted.
-func interrupted(ctx context.Context, stdout io.Writer, r *result, path string, src *source) error {
+func interrupted(ctx context.Context, stdout io.Writer, r *result, path string, src *files.Source) error {
 	c, err := inspect(context.WithoutCancel(ctx), path)
 	if err != nil {
 		return err
 	}
-	if err := printInterrupted(stdout, r, c, src.files); err != nil {
+	if err := printInterrupted(stdout, r, c, src.Files); err != nil {
 		return err
 	}
 	return errInterrupted

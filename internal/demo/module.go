@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/demo/files"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -27,7 +28,7 @@ type module struct {
 }
 
 // runModule stores the files in a new database as the Python module does.
-func runModule(ctx context.Context, path string, src *source, counting *countingVFS, r *result, m *meter) (err error) {
+func runModule(ctx context.Context, path string, src *files.Source, counting *countingVFS, r *result, m *meter) (err error) {
 	mod := &module{dsn: dsn(path, "vfs="+stockVFS+"&_pragma=busy_timeout(60000)&_pragma=synchronous(full)")}
 	inserts := r.addCalls("insert")
 	processes := r.addCalls("update to processing")
@@ -52,8 +53,8 @@ func runModule(ctx context.Context, path string, src *source, counting *counting
 
 	counting.reset()
 	start := time.Now()
-	err = parallel(ctx, len(src.files), func(ctx context.Context, i int) error {
-		id := src.files[i]
+	err = parallel(ctx, len(src.Files), func(ctx context.Context, i int) error {
+		id := src.Files[i]
 		err := inserts.timed(func() error { return mod.call(ctx, moduleInsert, id) })
 		if err != nil {
 			return fmt.Errorf("insert %s: %w", id, err)
@@ -63,11 +64,11 @@ func runModule(ctx context.Context, path string, src *source, counting *counting
 		if err != nil {
 			return fmt.Errorf("update %s: %w", id, err)
 		}
-		text, err := src.read(id)
+		text, err := src.Read(id)
 		if err != nil {
 			return err
 		}
-		answer, err := json.Marshal(analyze(text))
+		answer, err := json.Marshal(files.Analyze(text))
 		if err != nil {
 			return fmt.Errorf("encode the result of %s: %w", id, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/demo/files"
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/vfs"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
@@ -31,7 +32,7 @@ type setup struct {
 	about  string
 	file   string // of its database
 	prefix string // of its ids
-	run    func(ctx context.Context, path string, src *source, counting *countingVFS, r *result, m *meter) error
+	run    func(ctx context.Context, path string, src *files.Source, counting *countingVFS, r *result, m *meter) error
 }
 
 // setups in the order in which they are run: each is compared with the first.
@@ -120,8 +121,8 @@ func (c *calls) count() int {
 // do does a setup's run.
 // Where it returns an error too, the result says what was reported stored by then.
 // If it was only interrupted, the error is the context's cause.
-func (s setup) do(ctx context.Context, path string, src *source, counting *countingVFS, m *meter) (*result, error) {
-	r := &result{setup: s, reported: make([]stage, len(src.files))}
+func (s setup) do(ctx context.Context, path string, src *files.Source, counting *countingVFS, m *meter) (*result, error) {
+	r := &result{setup: s, reported: make([]stage, len(src.Files))}
 	err := s.run(ctx, path, src, counting, r, m)
 	for _, c := range r.calls {
 		slices.Sort(c.latencies)

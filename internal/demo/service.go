@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/demo/files"
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/vfs"
 )
@@ -15,7 +16,7 @@ import (
 var errDone = errors.New("all tasks are handled")
 
 // runTasks makes the files tasks of a store, and has them processed.
-func runTasks(ctx context.Context, path string, src *source, counting *countingVFS, r *result, m *meter) (err error) {
+func runTasks(ctx context.Context, path string, src *files.Source, counting *countingVFS, r *result, m *meter) (err error) {
 	// Never interrupted, so that there is a table to look at after Ctrl-C.
 	// One attempt: a file that can't be read ends the demo.
 	st, err := tasks.Open(context.WithoutCancel(ctx), path, tasks.VFS(asyncVFS), tasks.MaxAttempts(1))
@@ -78,10 +79,10 @@ func countTasks(ctx context.Context, st *tasks.Store) (n taskCount, err error) {
 }
 
 // createAll creates the tasks durably, as the clients of a service do that wait for it.
-func createAll(ctx context.Context, st *tasks.Store, src *source, r *result) error {
+func createAll(ctx context.Context, st *tasks.Store, src *files.Source, r *result) error {
 	creates := r.addCalls("Create")
-	return parallel(ctx, len(src.files), func(ctx context.Context, i int) error {
-		err := creates.timed(func() error { return st.Create(ctx, r.prefix+src.files[i], tasks.Document) })
+	return parallel(ctx, len(src.Files), func(ctx context.Context, i int) error {
+		err := creates.timed(func() error { return st.Create(ctx, r.prefix+src.Files[i], tasks.Document) })
 		if err == nil {
 			r.reported[i] = created
 		}
@@ -90,32 +91,32 @@ func createAll(ctx context.Context, st *tasks.Store, src *source, r *result) err
 }
 
 // processAll has the workers process the tasks.
-func processAll(ctx context.Context, st *tasks.Store, src *source, r *result) error {
+func processAll(ctx context.Context, st *tasks.Store, src *files.Source, r *result) error {
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	index := make(map[string]int, len(src.files))
-	for i, name := range src.files {
+	index := make(map[string]int, len(src.Files))
+	for i, name := range src.Files {
 		index[r.prefix+name] = i
 	}
 	var (
 		does    = r.addCalls("Do")
-		handled = make([]atomic.Bool, len(src.files))
+		handled = make([]atomic.Bool, len(src.Files))
 		left    atomic.Int64
 	)
-	left.Store(int64(len(src.files)))
+	left.Store(int64(len(src.Files)))
 	handler := func(ctx context.Context, task tasks.Info) (any, error) {
 		i, ok := index[task.ID]
 		if !ok {
 			return nil, fmt.Errorf("task %q is none of this run", task.ID)
 		}
-		text, err := src.read(src.files[i])
+		text, err := src.Read(src.Files[i])
 		if err != nil {
 			stop(err)
 			return nil, err
 		}
 		var answer tasks.Cached
 		err = does.timed(func() (err error) {
-			answer, err = st.Do(ctx, tasks.Document, text, func(context.Context) (any, error) { return analyze(text), nil })
+			answer, err = st.Do(ctx, tasks.Document, text, func(context.Context) (any, error) { return files.Analyze(text), nil })
 			return err
 		})
 		if err != nil {

@@ -7,21 +7,23 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/docusnap/asyncvfs/internal/demo/files"
 )
 
 // printAbout says what is going to be measured.
-func printAbout(w io.Writer, src *source, dir string) {
-	first, of := "", src.folder
-	if src.capped {
+func printAbout(w io.Writer, src *files.Source, dir string) {
+	first, of := "", src.Folder
+	if src.Capped {
 		first = "the first "
 	}
-	if src.parts != nil {
-		of += " (" + strings.Join(src.parts, ", ") + ")"
+	if src.Parts != nil {
+		of += " (" + strings.Join(src.Parts, ", ") + ")"
 	}
 	fmt.Fprintf(w, "%s%d text files (%.1f MiB) of %s, %d other files skipped\n",
-		first, len(src.files), float64(src.bytes)/(1<<20), of, src.skipped)
-	if src.capped {
-		fmt.Fprintf(w, "There are more: the demo takes %d at most.\n", maxFiles)
+		first, len(src.Files), float64(src.Bytes)/(1<<20), of, src.Skipped)
+	if src.Capped {
+		fmt.Fprintf(w, "There are more: the demo takes %d at most.\n", files.MaxFiles)
 	}
 	fmt.Fprintf(w, "Each file is a task, its analysis the result; %d goroutines; databases in %s\n\n", goroutines, dir)
 	for _, s := range setups {

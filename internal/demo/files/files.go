@@ -1,4 +1,5 @@
-package main
+// Package files turns the text files of a folder into tasks and analyses: what the demo and the program taskd work on.
+package files
 
 import (
 	"bytes"
@@ -22,32 +23,35 @@ import (
 )
 
 const (
-	maxFileSize = 1 << 20
+	// MaxFileSize is how large a file may be, in bytes.
+	MaxFileSize = 1 << 20
 	topWords    = 5
-	// maxFiles keeps the demo to seconds on a large folder.
-	maxFiles = 2000
+	// prefixRoom is how many bytes may be put before a file's name to make an id of it.
+	prefixRoom = 16
+	// MaxFiles keeps the demo to seconds on a large folder.
+	MaxFiles = 2000
 )
 
 // goFolders are the parts of the Go toolchain's source that are read if no folder is named:
 // enough files to measure something, few enough to be done soon.
 var goFolders = []string{"encoding", "go", "net", "os", "syscall"}
 
-// source is the text files that are stored.
-type source struct {
-	fsys    fs.FS
-	folder  string   // to name in errors
-	parts   []string // of the folder, unless it is read as a whole
-	files   []string
-	bytes   int64
-	skipped int  // binary, too large, unreadable or with a name that can't be an id
-	capped  bool // there may be more files than maxFiles
+// Source is the text files of a folder.
+type Source struct {
+	FS      fs.FS
+	Folder  string   // to name in errors
+	Parts   []string // of the folder, unless it is read as a whole
+	Files   []string
+	Bytes   int64
+	Skipped int  // binary, too large, unreadable or with a name that can't be an id
+	Capped  bool // there may be more files than MaxFiles
 }
 
 // errNotText says that a file is skipped.
 var errNotText = errors.New("not a text file of up to 1 MiB")
 
-// openFolder returns the folder to read, and which parts of it.
-func openFolder(ctx context.Context, name string) (folder string, parts []string, err error) {
+// OpenFolder returns the folder to read, and which parts of it.
+func OpenFolder(ctx context.Context, name string) (folder string, parts []string, err error) {
 	if name == "" {
 		out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 		if ctx.Err() != nil {
@@ -70,12 +74,12 @@ func openFolder(ctx context.Context, name string) (folder string, parts []string
 	return name, parts, nil
 }
 
-// scan finds the first maxFiles text files. It reads each one, so all runs find them in the page cache:
+// Scan finds the first MaxFiles text files. It reads each one, so all runs find them in the page cache:
 // the first run isn't slower for having to wait for the disk.
-func scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*source, error) {
-	src := &source{fsys: fsys, folder: folder}
+func Scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*Source, error) {
+	src := &Source{FS: fsys, Folder: folder}
 	if len(parts) > 1 {
-		src.parts = parts
+		src.Parts = parts
 	}
 	for _, part := range parts {
 		err := fs.WalkDir(fsys, part, func(name string, d fs.DirEntry, err error) error {
@@ -85,30 +89,30 @@ func scan(ctx context.Context, fsys fs.FS, folder string, parts []string) (*sour
 			case err != nil && name == part:
 				return err
 			case err != nil:
-				src.skipped++
+				src.Skipped++
 				return nil
 			case !d.Type().IsRegular():
 				return nil
-			case len(src.files) == maxFiles:
-				src.capped = true
+			case len(src.Files) == MaxFiles:
+				src.Capped = true
 				return fs.SkipAll
 			}
-			text, err := src.read(name)
-			if err != nil || !isID(againPrefix+name) {
-				src.skipped++
+			text, err := src.Read(name)
+			if err != nil || !isID(strings.Repeat("x", prefixRoom)+name) {
+				src.Skipped++
 				return nil
 			}
-			src.files = append(src.files, name)
-			src.bytes += int64(len(text))
+			src.Files = append(src.Files, name)
+			src.Bytes += int64(len(text))
 			return nil
 		})
 		if err != nil {
 			return nil, fmt.Errorf("can't read folder %s: %w", folder, err)
 		}
 	}
-	if len(src.files) == 0 {
+	if len(src.Files) == 0 {
 		return nil, fmt.Errorf("folder %s has no text file (%d files skipped: binary, over 1 MiB, unreadable or with a name that can't be an id)",
-			folder, src.skipped)
+			folder, src.Skipped)
 	}
 	return src, nil
 }
@@ -118,44 +122,46 @@ func isID(id string) bool {
 	return len(id) <= tasks.MaxID && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
-// read returns the text of a file.
-func (src *source) read(name string) ([]byte, error) {
-	f, err := src.fsys.Open(name)
+// Read returns the text of a file.
+func (src *Source) Read(name string) ([]byte, error) {
+	f, err := src.FS.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("folder %s: %w", src.folder, err)
+		return nil, fmt.Errorf("folder %s: %w", src.Folder, err)
 	}
 	defer f.Close()
 	// The size that the file system tells isn't relied on: the file may be growing.
-	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	text, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("folder %s: %w", src.folder, err)
+		return nil, fmt.Errorf("folder %s: %w", src.Folder, err)
 	}
-	if len(text) > maxFileSize || bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) {
-		return nil, fmt.Errorf("folder %s: %s: %w", src.folder, name, errNotText)
+	if len(text) > MaxFileSize || bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) {
+		return nil, fmt.Errorf("folder %s: %s: %w", src.Folder, name, errNotText)
 	}
 	return text, nil
 }
 
-// analysis is the result of a task.
-type analysis struct {
+// Analysis is the result of a task.
+type Analysis struct {
 	Size   int         `json:"size"`
 	SHA256 string      `json:"sha256"`
 	Lines  int         `json:"lines"`
-	Words  []wordCount `json:"words"`
+	Words  []WordCount `json:"words"`
 }
 
-type wordCount struct {
+// WordCount is how often a word is there.
+type WordCount struct {
 	Word  string `json:"word"`
 	Count int    `json:"count"`
 }
 
-func analyze(text []byte) analysis {
+// Analyze analyzes a text.
+func Analyze(text []byte) Analysis {
 	sum := sha256.Sum256(text)
 	lines := bytes.Count(text, []byte("\n"))
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		lines++ // the last line isn't ended
 	}
-	return analysis{
+	return Analysis{
 		Size:   len(text),
 		SHA256: hex.EncodeToString(sum[:]),
 		Lines:  lines,
@@ -165,16 +171,16 @@ func analyze(text []byte) analysis {
 
 // frequentWords returns the most frequent words, in lower case.
 // Of equally frequent ones the first in the alphabet comes first, so that runs agree.
-func frequentWords(text string) []wordCount {
+func frequentWords(text string) []WordCount {
 	counts := map[string]int{}
 	for word := range strings.FieldsFuncSeq(text, isNoLetter) {
 		counts[strings.ToLower(word)]++
 	}
-	words := make([]wordCount, 0, len(counts))
+	words := make([]WordCount, 0, len(counts))
 	for word, n := range counts {
-		words = append(words, wordCount{word, n})
+		words = append(words, WordCount{word, n})
 	}
-	slices.SortFunc(words, func(a, b wordCount) int {
+	slices.SortFunc(words, func(a, b WordCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Word, b.Word))
 	})
 	return words[:min(topWords, len(words))]
