@@ -15,6 +15,9 @@ help: ## list the targets
 demo: ## process the Go source tree as tasks, twice, beside one transaction per call (ARGS=folder for other files)
 	@go run ./internal/demo $(ARGS)
 
+serve: ## serve tasks and a page on 127.0.0.1:8377, with workers that process the Go source tree (ARGS=flags of taskd)
+	@mkdir -p serve && go run ./tasks/taskd -demo -store serve/tasks.db $(ARGS)
+
 test: ## all tests, with the race detector; then power cuts and kills by the thousand without it
 	go test $(RACE) -timeout 20m ./...
 	go test -v -run 'TestPowerCuts|TestControls|TestFaults|TestSameSeed' ./internal/powercut -states 25000

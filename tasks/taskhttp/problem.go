@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/vfs"
@@ -13,20 +14,22 @@ import (
 
 // The types of problems are URI references that nothing is to be found at: see RFC 9457, 3.1.1.
 const (
-	typeNotFound    = "tag:asyncvfs,2026:not-found"
-	typeExists      = "tag:asyncvfs,2026:exists"
-	typeTransition  = "tag:asyncvfs,2026:transition"
-	typeInvalid     = "tag:asyncvfs,2026:invalid"
-	typeTooLarge    = "tag:asyncvfs,2026:too-large"
-	typeBusy        = "tag:asyncvfs,2026:busy"
-	typeBroken      = "tag:asyncvfs,2026:broken"
-	typeUnknown     = "tag:asyncvfs,2026:outcome-unknown"
-	typeFailed      = "tag:asyncvfs,2026:task-failed"
-	typeLimit       = "tag:asyncvfs,2026:limit"
-	typeKeyInFlight = "tag:asyncvfs,2026:idempotency-key-in-flight"
-	typeKeyReused   = "tag:asyncvfs,2026:idempotency-key-reused"
-	typeRight       = "tag:asyncvfs,2026:right"
-	typeCrossSite   = "tag:asyncvfs,2026:cross-site"
+	typePrefix = "tag:asyncvfs,2026:"
+
+	typeNotFound    = typePrefix + "not-found"
+	typeExists      = typePrefix + "exists"
+	typeTransition  = typePrefix + "transition"
+	typeInvalid     = typePrefix + "invalid"
+	typeTooLarge    = typePrefix + "too-large"
+	typeBusy        = typePrefix + "busy"
+	typeBroken      = typePrefix + "broken"
+	typeUnknown     = typePrefix + "outcome-unknown"
+	typeFailed      = typePrefix + "task-failed"
+	typeLimit       = typePrefix + "limit"
+	typeKeyInFlight = typePrefix + "idempotency-key-in-flight"
+	typeKeyReused   = typePrefix + "idempotency-key-reused"
+	typeRight       = typePrefix + "right"
+	typeCrossSite   = typePrefix + "cross-site"
 )
 
 // Problem is an error as it is answered: a problem document (RFC 9457) of the type application/problem+json.
@@ -114,4 +117,13 @@ func problemOf(err error, id string) *Problem {
 		return &Problem{Status: http.StatusServiceUnavailable, Type: typeBusy, Title: "Busy", retry: 1, cause: err}
 	}
 	return &Problem{Status: http.StatusInternalServerError, Title: "Internal error", cause: err}
+}
+
+// Kind returns the last part of the problem's type, such as "transition", or "".
+func (p *Problem) Kind() string {
+	kind, ok := strings.CutPrefix(p.Type, typePrefix)
+	if !ok {
+		return ""
+	}
+	return kind
 }

@@ -1,0 +1,52 @@
+// Taskd serves a table of tasks over HTTP, with a page to look at: see package taskhttp.
+//
+//	taskd -store tasks.db                 # prints a token of the right admin
+//	TASKD_TOKENS=/etc/taskd/tokens.json taskd -listen :8377 -store /var/lib/taskd/tasks.db
+//	taskd -demo                           # with workers that process the Go toolchain's source, so that there is something to see
+//
+// Each flag may be given as an environment variable instead: TASKD_LISTEN for -listen, and so on. A flag is stronger.
+// Secrets are in neither: they are in the file that -tokens names, a JSON array such as
+//
+//	[{"secret": "…", "name": "scanner", "rights": "write", "owner": "scanner", "prefix": "", "expires": "2030-01-01T00:00:00Z"}]
+//
+// or, for one token of the right admin, in the environment variable TASKD_TOKEN.
+//
+// SIGTERM and SIGINT end it: from then on every commit is durable when it is made, what waits is answered, requests and handlers
+// that run may end, for the time that -grace says, and the database is closed. A second signal ends it at once.
+// It exits with 0 then, with 2 if its configuration isn't right, and with 1 if anything else has failed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// From then on a second signal kills at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run returns the exit status.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	c, err := configure(args, env, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "taskd:", err)
+		return 2
+	}
+	if err := serve(ctx, c, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "taskd:", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// flushOnPowerFailure does nothing: there is no such signal.
+func flushOnPowerFailure() (stop func()) { return func() {} }
