@@ -18,7 +18,7 @@ func TestForeignTables(t *testing.T) {
 	for sql, found := range map[string]string{
 		`CREATE TABLE tasks(id INTEGER PRIMARY KEY, type TEXT, status TEXT, result TEXT, created_at TEXT, updated_at TEXT)`:                              "want",
 		`CREATE TABLE tasks(id TEXT PRIMARY KEY, type TEXT, status TEXT, result TEXT, created_at TEXT, updated_at TEXT)`:                                 "created_at is TEXT; want INTEGER",
-		`CREATE TABLE tasks(client_id TEXT, sha256 TEXT, type TEXT, status TEXT, result TEXT, created_at INTEGER, PRIMARY KEY(client_id, sha256, type))`: "no column id, updated_at",
+		`CREATE TABLE tasks(client_id TEXT, sha256 TEXT, type TEXT, status TEXT, result TEXT, created_at INTEGER, PRIMARY KEY(client_id, sha256, type))`: "DocuSnap's backend",
 		`CREATE TABLE tasks(id TEXT, type TEXT, status TEXT, result TEXT, created_at INTEGER, updated_at INTEGER, PRIMARY KEY(id, type))`:                "its primary key is (id, type); want (id)",
 		`CREATE TABLE tasks(id TEXT, type TEXT, status TEXT, result TEXT, created_at INTEGER, updated_at INTEGER)`:                                       "its primary key is ()",
 		`CREATE TABLE Tasks(id TEXT PRIMARY KEY, type TEXT, status TEXT, result TEXT, created_at INTEGER, updated_at INTEGER) WITHOUT ROWID`:             "WITHOUT ROWID",

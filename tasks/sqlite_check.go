@@ -167,6 +167,9 @@ func checkColumns(c *conn, ours []string, version int) error {
 	}); err != nil {
 		return err
 	}
+	if _, ok := types["client_id"]; ok && types["sha256"] != "" && types["id"] == "" {
+		return bad("it is that of DocuSnap's backend, which tells tasks apart by client_id, sha256 and type, and which package docusnap imports")
+	}
 	for name, of := range wanted {
 		found, ok := types[name]
 		if !ok {

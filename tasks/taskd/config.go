@@ -28,6 +28,7 @@ type config struct {
 	open     bool
 	keep     time.Duration
 	grace    time.Duration
+	docusnap bool
 	demo     bool
 	folder   string
 	workers  int
@@ -47,6 +48,7 @@ func configure(args []string, env func(string) (string, bool), stderr io.Writer)
 	flags.BoolVar(&c.open, "open", false, "let everybody do everything who reaches the address, which has to be a loopback one")
 	flags.DurationVar(&c.keep, "keep", 7*24*time.Hour, "how long tasks are kept that are done; 0 is for ever")
 	flags.DurationVar(&c.grace, "grace", 20*time.Second, "how long requests and handlers may go on after SIGTERM")
+	flags.BoolVar(&c.docusnap, "docusnap", false, "serve the API of DocuSnap's app at /api/v1/, to everybody who reaches the address: its clients have no credentials")
 	flags.BoolVar(&c.demo, "demo", false, "create and process tasks, the text files of -folder, so that there is something to see")
 	flags.StringVar(&c.folder, "folder", "", "`folder` of the demo; default: a part of the Go toolchain's source")
 	flags.IntVar(&c.workers, "workers", 4, "how many tasks of the demo are processed at the same time")

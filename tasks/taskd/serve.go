@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/docusnap"
 	"github.com/docusnap/asyncvfs/tasks/taskhttp"
 	"github.com/docusnap/asyncvfs/vfs"
 )
@@ -40,6 +42,11 @@ func serve(ctx context.Context, c *config, stdout, stderr io.Writer) (err error)
 		return err
 	}
 	server := taskhttp.NewServer(c.listen, h)
+	if c.docusnap {
+		if server.Handler, err = withDocuSnap(st, h, log); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 
 	ctx, stop := context.WithCancelCause(ctx)
@@ -103,4 +110,23 @@ func (c *config) end(ctx context.Context, log *slog.Logger, server *http.Server,
 	}
 	background.Wait()
 	return errors.Join(err, <-flushed)
+}
+
+// docusnapPath is where the API of DocuSnap's app is, as on its own server.
+const docusnapPath = "/api/v1"
+
+// withDocuSnap serves the API of DocuSnap's app beside a handler.
+func withDocuSnap(st *tasks.Store, h http.Handler, log *slog.Logger) (http.Handler, error) {
+	d, err := docusnap.New(st, docusnap.Open(), docusnap.Logger(log))
+	if err != nil {
+		return nil, err
+	}
+	api := http.StripPrefix(docusnapPath, d)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, docusnapPath+"/") {
+			api.ServeHTTP(w, r)
+		} else {
+			h.ServeHTTP(w, r) // which a ServeMux would clean the path for
+		}
+	}), nil
 }

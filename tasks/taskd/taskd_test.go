@@ -145,7 +145,7 @@ func TestSignal(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no such signal")
 	}
-	cmd := exec.Command(os.Args[0], "-listen", "127.0.0.1:0", "-store", filepath.Join(t.TempDir(), "tasks.db"))
+	cmd := exec.Command(os.Args[0], "-listen", "127.0.0.1:0", "-store", filepath.Join(t.TempDir(), "tasks.db"), "-docusnap")
 	cmd.Env = append(os.Environ(), asTaskd+"=1")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -156,6 +156,10 @@ func TestSignal(t *testing.T) {
 	c := announced(t, out)
 	_, err = c.Create(t.Context(), taskhttp.NewTask{ID: "a", Type: tasks.Form, Input: json.RawMessage(`1`)})
 	require.NoError(t, err)
+	resp, err := http.Get(c.URL() + "/api/v1/check_status")
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
 	events := c.Watch(t.Context(), "a")
 	waited := make(chan error)
 	go func() {
@@ -169,6 +173,6 @@ func TestSignal(t *testing.T) {
 	}()
 	<-waited
 	require.NoError(t, cmd.Wait(), stderr.String())
-	_, err = http.Get("http://" + strings.TrimPrefix(c.URL(), "http://"))
+	_, err = http.Get(c.URL())
 	require.Error(t, err)
 }
