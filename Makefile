@@ -106,6 +106,9 @@ bench-report: ## the report of what is measured already, in bench/out
 bench-charts: ## the charts of what is measured already, into bench/charts for the README
 	@cd bench/report && go run . -in ../out -out ../charts -page=false
 
+test-openapi: ## hold taskhttp's OpenAPI document against recorded traffic, by a validator, in a module of its own
+	cd internal/openapi && go vet ./... && go test ./...
+
 bench-test: ## vet and test the benchmarks' own modules
 	cd bench/report && go vet ./... && go test ./...
 	cd bench/peers && go vet ./... && go test ./...
