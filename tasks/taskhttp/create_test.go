@@ -83,13 +83,13 @@ func TestIdempotencyKeyInFlight(t *testing.T) {
 	s := serveStore(t, st)
 	goOn := disk.stop()
 	defer goOn()
-	first := make(chan int)
+	first := make(chan int, 1)
 	const payload = `{"type":"form"}`
 	go func() {
 		resp, _ := s.call(writerToken, "POST", "/tasks", payload, "Idempotency-Key", "k")
 		first <- resp.StatusCode
 	}()
-	<-disk.waits
+	s.until(func() bool { return s.H.InFlight() == 1 })
 	resp, body := s.call(writerToken, "POST", "/tasks", payload, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusConflict, resp.StatusCode)
 	require.Contains(t, body, "in-flight")

@@ -19,3 +19,10 @@ func (h *Handler) Waiting() (waits, streams int) { return h.waits.count(), h.str
 
 // WithoutSettling has a handler answer without waiting until what it says is durable: a control for tests.
 func WithoutSettling() Option { return func(c *config) { c.unsettled = true } }
+
+// InFlight returns how many requests with an idempotency key are in flight.
+func (h *Handler) InFlight() int {
+	h.inFlight.mu.Lock()
+	defer h.inFlight.mu.Unlock()
+	return len(h.inFlight.keys)
+}

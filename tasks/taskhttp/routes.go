@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // endpoint is what a path and a method lead to.
@@ -47,30 +48,42 @@ var endpoints = []endpoint{
 // pageRoutes are the endpoints of the page, which page.go adds.
 var pageRoutes []endpoint
 
+// routed is an endpoint with the segments of its path.
+type routed struct {
+	endpoint
+	segments []string
+}
+
+// routes are all endpoints by the number of their segments.
+var routes = sync.OnceValue(func() map[int][]routed {
+	all := map[int][]routed{}
+	for _, list := range [][]endpoint{endpoints, pageRoutes} {
+		for _, e := range list {
+			segments := strings.Split(e.path, "/")
+			all[len(segments)] = append(all[len(segments)], routed{e, segments})
+		}
+	}
+	return all
+})
+
 // route finds the endpoints of a path, and the id in it. An id is one segment of the path as it was sent, unescaped:
 // a router that cleans paths would take an id with a slash or dots in it for another.
 func route(escaped string) (found []endpoint, id string, ok bool) {
 	segments := strings.Split(escaped, "/")
-	for _, list := range [][]endpoint{endpoints, pageRoutes} {
-		for _, e := range list {
-			want := strings.Split(e.path, "/")
-			if len(want) != len(segments) {
-				continue
-			}
-			match := true
-			for i := range want {
-				if want[i] == "{id}" {
-					text, err := url.PathUnescape(segments[i])
-					match = match && err == nil && text != ""
-					id = text
-				} else {
-					match = match && want[i] == segments[i]
+next:
+	for _, e := range routes()[len(segments)] {
+		text := ""
+		for i, want := range e.segments {
+			if want == "{id}" {
+				var err error
+				if text, err = url.PathUnescape(segments[i]); err != nil || text == "" {
+					continue next
 				}
-			}
-			if match {
-				found = append(found, e)
+			} else if want != segments[i] {
+				continue next
 			}
 		}
+		found, id = append(found, e.endpoint), text
 	}
 	return found, id, len(found) > 0
 }
