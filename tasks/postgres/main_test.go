@@ -1,0 +1,15 @@
+package postgres_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/docusnap/asyncvfs/tasks/postgres/pgtest"
+)
+
+// server is for the tests that don't do it any harm.
+var server *pgtest.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Main(m, func(s *pgtest.Server) { server = s }))
+}

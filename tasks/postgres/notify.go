@@ -1,0 +1,228 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// notifier tells those who wait that a task may have changed.
+type notifier struct {
+	*backend
+	poll     time.Duration
+	noListen bool
+	feed     changeLog
+	looks    chan struct{} // asks for a look at the log
+	sends    chan struct{} // there is something to send
+	done     sync.WaitGroup
+
+	mu        sync.Mutex
+	waiting   map[string]*watched // by id; +checklocks:mu
+	running   bool                // the goroutines; +checklocks:mu
+	listening bool                // +checklocks:mu
+	closed    bool                // +checklocks:mu
+	out       outbox              // +checklocks:mu
+	alarm     *time.Timer         // tells who waits for any task; +checklocks:mu
+	alarmAt   time.Time           // zero if it isn't set; +checklocks:mu
+}
+
+// watched is a task that somebody waits for. All who do share the channel: to tell them is the same work for any number.
+type watched struct {
+	changed chan struct{}
+	n       int // who wait; +checklocks:notifier.mu
+}
+
+func (n *notifier) init(b *backend, poll time.Duration, noListen bool) {
+	n.backend, n.poll, n.noListen = b, poll, noListen
+	n.waiting = map[string]*watched{}
+	n.looks, n.sends = make(chan struct{}, 1), make(chan struct{}, 1)
+}
+
+// begin remembers where the log of changes ends, and starts to send: others want to know, whether anybody waits here or not.
+func (n *notifier) begin(ctx context.Context) error {
+	err := n.retry(ctx, func(ctx context.Context) error { return n.feed.begin(ctx, n.backend) })
+	if err == nil {
+		n.done.Add(1)
+		go n.send()
+	}
+	return err
+}
+
+// Notify returns a channel that is closed once the task may have changed.
+func (b *backend) Notify(id string) (changed <-chan struct{}, stop func()) {
+	return b.notifier.wait(id)
+}
+
+func (n *notifier) wait(id string) (changed <-chan struct{}, stop func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		c := make(chan struct{})
+		close(c)
+		return c, func() {}
+	}
+	w := n.waiting[id]
+	if w == nil {
+		w = &watched{changed: make(chan struct{})}
+		n.waiting[id] = w
+	}
+	w.n++
+	if !n.running {
+		n.running = true
+		n.done.Add(1)
+		go n.watch()
+		if !n.noListen {
+			n.done.Add(1)
+			go n.listen()
+		}
+	}
+	return w.changed, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		// Once they are told, others may wait for the same task.
+		if w.n--; w.n == 0 && n.waiting[id] == w {
+			delete(n.waiting, id)
+		}
+	}
+}
+
+// tell tells those who wait for one of the tasks, or for any.
+func (n *notifier) tell(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tellOne("")
+	for _, id := range ids {
+		n.tellOne(id)
+	}
+}
+
+// tellOne needs n.mu.
+func (n *notifier) tellOne(id string) {
+	if w := n.waiting[id]; w != nil {
+		close(w.changed)
+		delete(n.waiting, id)
+	}
+}
+
+// all tells everybody here.
+func (n *notifier) all() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id := range n.waiting {
+		n.tellOne(id)
+	}
+}
+
+// made tells of changes of this backend: those who wait here, and other processes.
+func (n *notifier) made(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	n.tell(ids)
+	n.mu.Lock()
+	n.out.add(ids)
+	n.mu.Unlock()
+	signal(n.sends)
+}
+
+// everybody tells everybody, in other processes too.
+func (n *notifier) everybody() {
+	n.all()
+	n.mu.Lock()
+	n.out.all = true
+	n.mu.Unlock()
+	signal(n.sends)
+}
+
+// wakeAfter tells those who wait for any task after a time: a task becomes due then, or a lease ends. 0 is never.
+func (n *notifier) wakeAfter(d time.Duration) {
+	at := time.Now().Add(d)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if d == 0 || n.closed || !n.alarmAt.IsZero() && !at.Before(n.alarmAt) {
+		return
+	}
+	n.alarmAt = at
+	if n.alarm != nil {
+		n.alarm.Stop()
+	}
+	n.alarm = time.AfterFunc(d, func() {
+		n.mu.Lock()
+		n.alarmAt = time.Time{}
+		n.tellOne("")
+		n.mu.Unlock()
+	})
+}
+
+// look has the log of changes looked at, soon.
+func (n *notifier) look() { signal(n.looks) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// watch looks at the log of changes now and then, while somebody waits.
+func (n *notifier) watch() {
+	defer n.done.Done()
+	timer := time.NewTimer(n.poll)
+	defer timer.Stop()
+	for failed := false; ; {
+		asked := false
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.looks:
+			asked = true
+		case <-timer.C:
+		}
+		n.mu.Lock()
+		listening, waiting := n.listening, len(n.waiting) > 0
+		n.mu.Unlock()
+		if waiting || asked {
+			err := n.lookAtLog()
+			if err != nil && !failed {
+				n.all() // they may get the error, once
+			}
+			failed = err != nil
+		}
+		wait := n.poll
+		if listening {
+			wait *= 4
+		}
+		timer.Reset(wait)
+	}
+}
+
+func (n *notifier) lookAtLog() error {
+	ctx, cancel := context.WithTimeout(n.ctx, n.timeout)
+	defer cancel()
+	ids, all, err := n.feed.look(ctx, n.backend)
+	if err != nil {
+		return err
+	}
+	if all {
+		n.all()
+	}
+	n.tell(ids)
+	return nil
+}
+
+// close tells everybody, also those who come later.
+func (n *notifier) close() {
+	n.mu.Lock()
+	n.closed = true
+	if n.alarm != nil {
+		n.alarm.Stop()
+	}
+	n.mu.Unlock()
+	n.all()
+}
+
+// ClaimPoll is how often a worker without a task looks for one: who waits for any task is told of all that a claim has to wait for.
+func (b *backend) ClaimPoll() time.Duration { return 5 * b.notifier.poll }
