@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"time"
 )
@@ -40,6 +39,8 @@ type Backend interface {
 	// at once for a change through this backend, within [ChangePoll] for another.
 	// Stop ends that early. With an empty id it is for any task.
 	// Many wait for long: while their tasks rest, they cost neither a look nor a part of what others do.
+	// Workers that have found no task wait for any, and claim again every 250ms all the same;
+	// if the backend tells them of tasks that become due and of leases that end, too, see [ClaimPoller].
 	Notify(id string) (changed <-chan struct{}, stop func())
 	// Close ends what the backend does, and returns once all that it was told is durable.
 	Close() error
@@ -150,6 +151,13 @@ type ClaimBackend interface {
 	Limits(ctx context.Context) (map[Type]TypeLimits, error)
 }
 
+// ClaimPoller is a [Backend] whose Notify tells those who wait for any task also when there may be one to claim because a time has come.
+type ClaimPoller interface {
+	Backend
+	// ClaimPoll returns how often a worker that has found no task shall claim again all the same.
+	ClaimPoll() time.Duration
+}
+
 // ClaimQuery says what to claim.
 type ClaimQuery struct {
 	Types       []Type
@@ -172,17 +180,18 @@ type Outcome struct {
 	Uncounted bool
 }
 
-// TxBackend is a [Backend] that can make changes in a transaction of the application.
+// TxBackend is a [Backend] that can make changes in a transaction of the application. Of which kind that is, a *sql.Tx or
+// a type of a driver's own, is the backend's: it returns [ErrNoTx] for another.
 type TxBackend interface {
 	Backend
 	// WriteTx makes changes as Write does. They are made if the transaction is committed,
 	// and as durable as that is.
-	WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error
+	WriteTx(ctx context.Context, tx any, changes []Change) []error
 	// FinishTx, ExtendTx, ProgressTx and ReportTx are what Finish, Extend, Progress and Report are, in a transaction of the application.
-	FinishTx(ctx context.Context, tx *sql.Tx, o Outcome) error
-	ExtendTx(ctx context.Context, tx *sql.Tx, id, lease string, by time.Duration) (time.Time, error)
-	ProgressTx(ctx context.Context, tx *sql.Tx, id, lease string, result json.RawMessage) error
-	ReportTx(ctx context.Context, tx *sql.Tx, id, lease string, p Advance) error
+	FinishTx(ctx context.Context, tx any, o Outcome) error
+	ExtendTx(ctx context.Context, tx any, id, lease string, by time.Duration) (time.Time, error)
+	ProgressTx(ctx context.Context, tx any, id, lease string, result json.RawMessage) error
+	ReportTx(ctx context.Context, tx any, id, lease string, p Advance) error
 }
 
 // CacheKey is what a result of the cache is stored under.

@@ -154,7 +154,7 @@ func Relaxed() CallOption { return func(c *call) { c.relaxed = true } }
 func Force() CallOption { return func(c *call) { c.force = true } }
 
 // ErrorText is kept with a task that is set to [Error]: the first [MaxErrorText] bytes,
-// with a question mark for what isn't UTF-8.
+// with a question mark for what isn't UTF-8, and for NUL.
 func ErrorText(text string) CallOption { return func(c *call) { c.text = text } }
 
 func (c *config) call(opts []CallOption) call {

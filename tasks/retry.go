@@ -69,6 +69,6 @@ func cutText(s string, limit int) string {
 		}
 		s = s[:n]
 	}
-	// "?" is no longer than the bytes that it stands for.
-	return strings.ToValidUTF8(s, "?")
+	// "?" is no longer than the bytes that it stands for. Not every backend's texts can hold a NUL.
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }

@@ -76,7 +76,7 @@ func Middleware(m ...func(Handler) Handler) RunOption {
 // A handler may see a task again that it has seen before.
 //
 // A new task of this process is noticed at once, one of another process within [ChangePoll],
-// and one that comes back after its backoff or because a lease has expired within 250ms.
+// and one that comes back after its backoff or because a lease has expired within 250ms (on SQLite).
 //
 // Once the context is done, Run claims no more and lets the handlers end, for the grace period without a word,
 // then with their context cancelled: what fails then is given back without a penalty, see [Store.GiveBack].

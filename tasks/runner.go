@@ -99,7 +99,11 @@ func (p *pauses) wait() <-chan time.Time {
 func (r *runner) claim(ctx, work context.Context) error {
 	changed, stop := r.store.backend.Notify("")
 	defer func() { stop() }()
-	poll := time.NewTimer(claimPoll)
+	every := claimPoll
+	if b, ok := r.store.backend.(ClaimPoller); ok {
+		every = b.ClaimPoll()
+	}
+	poll := time.NewTimer(every)
 	defer poll.Stop()
 	var failed pauses
 	for {
@@ -142,7 +146,7 @@ func (r *runner) claim(ctx, work context.Context) error {
 			continue
 		}
 		failed = pauses{}
-		poll.Reset(claimPoll)
+		poll.Reset(every)
 		select {
 		case <-changed:
 		case <-poll.C:

@@ -11,7 +11,7 @@ import (
 )
 
 // WriteTx makes changes with the same statements as the writer.
-func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Change) []error {
+func (b *sqliteBackend) WriteTx(ctx context.Context, tx any, changes []Change) []error {
 	on, err := b.on(ctx, tx)
 	if err != nil {
 		return slices.Repeat([]error{err}, len(changes))
@@ -24,7 +24,7 @@ func (b *sqliteBackend) WriteTx(ctx context.Context, tx *sql.Tx, changes []Chang
 }
 
 // FinishTx is Finish on the application's connection.
-func (b *sqliteBackend) FinishTx(ctx context.Context, tx *sql.Tx, o Outcome) error {
+func (b *sqliteBackend) FinishTx(ctx context.Context, tx any, o Outcome) error {
 	on, err := b.on(ctx, tx)
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func (b *sqliteBackend) FinishTx(ctx context.Context, tx *sql.Tx, o Outcome) err
 }
 
 // ExtendTx doesn't look whether the clock was set: that would wait for the lock that the transaction has.
-func (b *sqliteBackend) ExtendTx(ctx context.Context, tx *sql.Tx, id, lease string, by time.Duration) (time.Time, error) {
+func (b *sqliteBackend) ExtendTx(ctx context.Context, tx any, id, lease string, by time.Duration) (time.Time, error) {
 	on, err := b.on(ctx, tx)
 	if err != nil {
 		return time.Time{}, err
@@ -42,7 +42,7 @@ func (b *sqliteBackend) ExtendTx(ctx context.Context, tx *sql.Tx, id, lease stri
 }
 
 // ProgressTx is Progress on the application's connection.
-func (b *sqliteBackend) ProgressTx(ctx context.Context, tx *sql.Tx, id, lease string, result json.RawMessage) error {
+func (b *sqliteBackend) ProgressTx(ctx context.Context, tx any, id, lease string, result json.RawMessage) error {
 	on, err := b.on(ctx, tx)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (b *sqliteBackend) ProgressTx(ctx context.Context, tx *sql.Tx, id, lease st
 }
 
 // ReportTx is Report on the application's connection.
-func (b *sqliteBackend) ReportTx(ctx context.Context, tx *sql.Tx, id, lease string, p Advance) error {
+func (b *sqliteBackend) ReportTx(ctx context.Context, tx any, id, lease string, p Advance) error {
 	on, err := b.on(ctx, tx)
 	if err != nil {
 		return err
@@ -59,14 +59,18 @@ func (b *sqliteBackend) ReportTx(ctx context.Context, tx *sql.Tx, id, lease stri
 	return report(on, b.now(), id, lease, p)
 }
 
-func (b *sqliteBackend) on(ctx context.Context, tx *sql.Tx) (onTx, error) {
+func (b *sqliteBackend) on(ctx context.Context, tx any) (onTx, error) {
 	if b.pool.isClosed() {
 		return onTx{}, ErrClosed
 	}
 	if b.readOnly {
 		return onTx{}, ErrReadOnly
 	}
-	return onTx{ctx, tx}, nil
+	t, ok := tx.(*sql.Tx)
+	if !ok {
+		return onTx{}, ErrNoTx
+	}
+	return onTx{ctx, t}, nil
 }
 
 // onTx runs statements in a transaction of the application, by whatever driver that uses.

@@ -3,7 +3,6 @@ package tasks
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 )
@@ -18,14 +17,14 @@ var ErrNoTx = errors.New("the backend doesn't take part in other transactions")
 type Tx struct {
 	store   *Store
 	backend TxBackend
-	tx      *sql.Tx
+	tx      any
 }
 
-// InTx returns a Tx for a transaction on the store's database file, which the application has opened itself,
-// by github.com/ncruces/go-sqlite3/driver or another.
+// InTx returns a Tx for a transaction in the store's database, which the application has begun itself: a [*database/sql.Tx] on SQLite's file,
+// by github.com/ncruces/go-sqlite3/driver or another, a pgx.Tx on PostgreSQL.
 // A transaction that begins with BEGIN IMMEDIATE (_txlock=immediate) can't fail for a concurrent write later.
-// It returns [ErrNoTx] if the backend has no such thing.
-func (s *Store) InTx(tx *sql.Tx) (*Tx, error) {
+// It returns [ErrNoTx] if the backend has no such thing; for a transaction of another kind, the calls do.
+func (s *Store) InTx(tx any) (*Tx, error) {
 	b, ok := s.backend.(TxBackend)
 	if !ok {
 		return nil, ErrNoTx

@@ -125,6 +125,10 @@ func resultBytes(e *env) {
 	text := "Seite 3: 'ä' \\ 文件 😀\n" + strings.Repeat("ü", 1000)
 	e.NoError(e.st.Update(e.ctx, "text", tasks.Error, nil, tasks.ErrorText(text)))
 	e.Equal(text, e.get(e.st, "text").Error)
+	// What not every backend can hold is replaced before.
+	e.NoError(e.st.Create(e.ctx, "nul", tasks.Form))
+	e.NoError(e.st.Update(e.ctx, "nul", tasks.Error, nil, tasks.ErrorText("a\x00b\xffc")))
+	e.Equal("a?b?c", e.get(e.st, "nul").Error)
 }
 
 func notFound(e *env) {
