@@ -18,11 +18,10 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			backendtest.Run(t, func(t testing.TB, now func() time.Time, opts ...tasks.Option) backendtest.Opened {
-				url := server.NewURL(t)
 				c := c
-				c.Clock = now
+				c.Clock, c.Schema = now, server.NewSchema()
 				open := func() backendtest.Store {
-					st, err := c.Open(t.Context(), url, opts...)
+					st, err := c.Open(t.Context(), server.URL("postgres"), opts...)
 					require.NoError(t, err)
 					return st
 				}

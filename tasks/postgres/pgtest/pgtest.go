@@ -250,7 +250,7 @@ func (s *Server) Database(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer conn.Close(ctx)
-	name := fmt.Sprintf("t%d", s.n.Add(1))
+	name := fmt.Sprintf("d%d", s.n.Add(1))
 	_, err = conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0 STRATEGY file_copy")
 	return name, err
 }
@@ -264,6 +264,9 @@ func (s *Server) NewURL(t testing.TB) string {
 	}
 	return s.URL(name)
 }
+
+// NewSchema returns the name of a schema that isn't there yet. To make one is far less work than a database.
+func (s *Server) NewSchema() string { return fmt.Sprintf("t%d", s.n.Add(1)) }
 
 // Main runs a package's tests with a server, which it hands over before, and returns the exit code.
 // The server's commits don't wait for the disk unless settings say fsync=on.
