@@ -1,9 +1,9 @@
 package tasks
 
 import (
-	"bytes"
 	"context"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -22,14 +22,19 @@ func cacheEntry(c *conn, k CacheKey, now int64) (e CacheEntry, err error) {
 		return e, s.Err()
 	}
 	if s.ColumnType(0) != sqlite3.NULL && s.ColumnBool(1) {
-		e = CacheEntry{CacheStored, []byte(s.ColumnText(0))}
-		if bytes.HasPrefix(e.Raw, []byte(cacheFailed)) {
-			e = CacheEntry{CacheFailed, e.Raw[len(cacheFailed):]}
-		}
+		e = entryOf(s.ColumnText(0))
 	} else if s.ColumnBool(2) {
 		e.State = CacheLeased
 	}
 	return e, nil
+}
+
+// entryOf returns the entry of a column of results.
+func entryOf(text string) CacheEntry {
+	if raw, failed := strings.CutPrefix(text, cacheFailed); failed {
+		return CacheEntry{CacheFailed, []byte(raw)}
+	}
+	return CacheEntry{CacheStored, []byte(text)}
 }
 
 // cacheFailed begins an error's text in the column of results. No JSON begins with it.
