@@ -29,7 +29,10 @@ const (
 func outcomeOf(err error) outcome {
 	var pg *pgconn.PgError
 	var connect *pgconn.ConnectError
+	var scan pgx.ScanArgError
 	switch {
+	case errors.As(err, &scan):
+		return failed
 	case errors.As(err, &connect), pgconn.SafeToRetry(err):
 		return again
 	case errors.As(err, &pg):

@@ -83,7 +83,7 @@ func (c Config) New(ctx context.Context, pool *pgxpool.Pool, opts ...tasks.Optio
 }
 
 // Prepare sets what a pool needs that is given to [New]: plans that use the indexes also while the tables are small, since they are kept
-// while the tables grow, and an error for a commit that a synchronous standby may not have. [Open] does it by itself.
+// while the tables grow, no planning for each call, and an error for a commit that a synchronous standby may not have. [Open] does it by itself.
 func Prepare(c *pgxpool.Config) {
 	after, notice := c.AfterConnect, c.ConnConfig.OnNotice
 	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -105,7 +105,8 @@ func Prepare(c *pgxpool.Config) {
 
 // planner keeps the plans that the queries are written for.
 const planner = `SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
-	set_config('enable_mergejoin', 'off', false), set_config('enable_bitmapscan', 'off', false)`
+	set_config('enable_mergejoin', 'off', false), set_config('enable_bitmapscan', 'off', false),
+	set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false)`
 
 func (c Config) open(ctx context.Context, pool *pgxpool.Pool, closePool func(), opts []tasks.Option) (*tasks.Store, error) {
 	b := &backend{

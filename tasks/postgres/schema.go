@@ -127,8 +127,8 @@ var migrations = []string{`
 }
 
 // setUp brings the schema up to date. Of many processes that start at the same time, one does it, and the others wait.
-func (b *backend) setUp(ctx context.Context) error {
-	return b.retry(ctx, func(ctx context.Context) error {
+func (b *backend) setUp(all context.Context) error {
+	return b.retry(all, func(ctx context.Context) error {
 		var utf8 string
 		if err := b.pool.QueryRow(ctx, "SELECT current_setting('server_encoding'), current_setting('synchronous_commit')").
 			Scan(&utf8, &b.commit); err != nil {
@@ -140,15 +140,16 @@ func (b *backend) setUp(ctx context.Context) error {
 		if version, err := b.version(ctx, b.pool); err != nil || version == len(migrations) {
 			return err
 		}
-		tx, err := b.pool.Begin(ctx)
+		// It may take as long as the caller waits.
+		tx, err := b.pool.Begin(all)
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(context.WithoutCancel(ctx))
-		if err := b.migrate(ctx, tx); err != nil {
+		defer tx.Rollback(context.WithoutCancel(all))
+		if err := b.migrate(all, tx); err != nil {
 			return err
 		}
-		return tx.Commit(ctx)
+		return tx.Commit(all)
 	})
 }
 

@@ -31,8 +31,11 @@ func Bin() (string, error) {
 		return dir, nil
 	}
 	if p, err := exec.LookPath("initdb"); err == nil {
-		if _, err := exec.LookPath("postgres"); err == nil {
-			return filepath.Dir(p), nil
+		// It may be a link to where all of them are.
+		if p, err = filepath.EvalSymlinks(p); err == nil {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(p), "pg_basebackup")); err == nil {
+				return filepath.Dir(p), nil
+			}
 		}
 	}
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
@@ -61,38 +64,41 @@ type Server struct {
 
 // Start makes a cluster and starts its server. Settings are lines of postgresql.conf.
 // The server doesn't run as root, who may not run one: if root runs the test, the user postgres does, or nobody.
-func Start(settings ...string) (s *Server, err error) {
-	s, err = newServer()
+func Start(settings ...string) (*Server, error) {
+	s, err := newServer()
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.Remove()
-		}
-	}()
-	if err := s.run("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"); err != nil {
+	err = s.run("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	if err == nil {
+		err = s.begin(settings)
+	}
+	if err != nil {
+		s.Remove()
 		return nil, err
 	}
-	return s, s.begin(settings)
+	return s, nil
 }
 
 // Standby makes a copy of the server that follows it by streaming replication, with that name for synchronous_standby_names.
-func (s *Server) Standby(name string, settings ...string) (standby *Server, err error) {
-	standby, err = newServer()
+func (s *Server) Standby(name string, settings ...string) (*Server, error) {
+	standby, err := newServer()
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			standby.Remove()
-		}
-	}()
-	if err := standby.run("pg_basebackup", "-D", standby.data(), "-h", s.Dir, "-p", strconv.Itoa(s.Port), "-U", "postgres", "-X", "stream", "-R", "--no-sync"); err != nil {
+	err = standby.run("pg_basebackup", "-D", standby.data(), "-h", s.Dir, "-p", strconv.Itoa(s.Port), "-U", "postgres", "-X", "stream", "-R",
+		"--no-sync", "-c", "fast")
+	if err == nil {
+		conninfo := fmt.Sprintf("primary_conninfo='host=127.0.0.1 port=%d user=postgres application_name=%s'", s.Port, name)
+		// What pg_basebackup has written there comes last.
+		os.Remove(filepath.Join(standby.data(), "postgresql.auto.conf"))
+		err = standby.begin(append(settings, conninfo))
+	}
+	if err != nil {
+		standby.Remove()
 		return nil, err
 	}
-	conninfo := fmt.Sprintf("primary_conninfo='host=%s port=%d user=postgres application_name=%s'", s.Dir, s.Port, name)
-	return standby, standby.begin(append(settings, conninfo))
+	return standby, nil
 }
 
 func newServer() (*Server, error) {

@@ -1,0 +1,212 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/postgres"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+)
+
+// recorder remembers the statements that a pool has run, with their arguments.
+type recorder struct {
+	mu   sync.Mutex
+	seen map[string][]any // +checklocks:mu
+	n    int              // +checklocks:mu
+	on   bool             // +checklocks:mu
+}
+
+func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	r.add(d.SQL, d.Args)
+	return ctx
+}
+func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (r *recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+func (r *recorder) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
+	r.add(d.SQL, d.Args)
+}
+func (r *recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
+
+func (r *recorder) add(sql string, args []any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.on || !strings.Contains(sql, "tasks") || strings.HasPrefix(sql, "LISTEN") {
+		return
+	}
+	r.n++
+	r.seen[sql] = args
+}
+
+func (r *recorder) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.on, r.seen, r.n = true, map[string][]any{}, 0
+}
+
+func (r *recorder) stop() (seen map[string][]any, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.on = false
+	return r.seen, r.n
+}
+
+// recorded opens a store over a pool whose statements are recorded.
+func recorded(t *testing.T, c postgres.Config, opts ...tasks.Option) (*tasks.Store, *pgxpool.Pool, *recorder) {
+	pc, err := pgxpool.ParseConfig(server.URL("postgres"))
+	require.NoError(t, err)
+	r := &recorder{seen: map[string][]any{}}
+	pc.ConnConfig.Tracer = r
+	postgres.Prepare(pc)
+	pool, err := pgxpool.NewWithConfig(t.Context(), pc)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	st, err := c.New(t.Context(), pool, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { st.Close() })
+	return st, pool, r
+}
+
+// everything makes every kind of call.
+func everything(t *testing.T, st *tasks.Store) {
+	ctx := t.Context()
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	require.NoError(t, st.Create(ctx, "b", tasks.Form, tasks.Input("x"), tasks.UniqueKey("k"), tasks.Owner("o"), tasks.WithLabels(map[string]string{"l": "v"})))
+	require.ErrorIs(t, st.Create(ctx, "c", tasks.Form, tasks.UniqueKey("k"), tasks.Owner("o")), tasks.ErrExists)
+	require.NoError(t, st.Create(ctx, "due", tasks.FormFilling, tasks.RunAt(time.Now().Add(-time.Hour))))
+	require.NoError(t, st.Update(ctx, "a", tasks.Error, "r"))
+	require.NoError(t, st.Retry(ctx, "a"))
+	_, err := st.Claim(ctx, time.Minute, tasks.Document)
+	require.ErrorIs(t, err, tasks.ErrNoTask)
+	c, err := st.Claim(ctx, time.Minute, tasks.Form, tasks.Document)
+	require.NoError(t, err)
+	require.NoError(t, st.Extend(ctx, &c, time.Minute))
+	require.NoError(t, st.Progress(ctx, c.ID, 1))
+	require.NoError(t, st.Report(ctx, c.ID, tasks.Advance{}))
+	require.NoError(t, st.Complete(ctx, c, "done"))
+	_, err = st.Claim(ctx, time.Minute, tasks.FormFilling) // the careful way
+	require.NoError(t, err)
+	_, err = st.Attempts(ctx, "a")
+	require.NoError(t, err)
+	_, err = st.Status(ctx, "a")
+	require.NoError(t, err)
+	_, err = st.Result(ctx, "a")
+	require.NoError(t, err)
+	_, err = st.Input(ctx, "b")
+	require.NoError(t, err)
+	for _, q := range []tasks.Query{{}, {Newest: true, After: tasks.Info{ID: "x", CreatedAt: time.Now()}}, {Statuses: []tasks.Status{tasks.Error}},
+		{Types: []tasks.Type{tasks.Form}, After: tasks.Info{ID: "x", CreatedAt: time.Now()}}, {Owner: "o"}, {Label: [2]string{"l", "v"}}} {
+		_, err = st.List(ctx, q)
+		require.NoError(t, err)
+	}
+	_, err = st.CountOwner(ctx, "o")
+	require.NoError(t, err)
+	_, err = st.CleanupOwner(ctx, "o", time.Hour)
+	require.NoError(t, err)
+	_, err = st.Cleanup(ctx, 10000*time.Hour)
+	require.NoError(t, err)
+	_, err = st.Do(ctx, tasks.Form, "x", func(context.Context) (any, error) { return 1, nil })
+	require.NoError(t, err)
+	require.NoError(t, st.Invalidate(ctx, tasks.Form, "x"))
+	require.NoError(t, st.Delete(ctx, "a"))
+}
+
+// growths is how many tasks there are that nobody asks for.
+func growths() int {
+	if testing.Short() || raceEnabled {
+		return 20_000
+	}
+	return 200_000
+}
+
+// TestPlans: with many tasks, waiting and done, the plan of each statement visits as few rows as with none,
+// also if it was made while the tables were empty: such a plan is kept.
+func TestPlans(t *testing.T) {
+	schema := server.NewSchema()
+	st, pool, r := recorded(t, postgres.Config{Schema: schema})
+	r.start()
+	everything(t, st)
+	statements, _ := r.stop()
+	require.Greater(t, len(statements), 30)
+	explain := func(when string) {
+		for sql, args := range statements {
+			if strings.Contains(sql, "GROUP BY type, status") || strings.Contains(sql, "octet_length(result)) ") {
+				continue // they count all
+			}
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			plan := plan(t, tx, "SET LOCAL plan_cache_mode=force_generic_plan", sql, args)
+			require.NoError(t, tx.Rollback(t.Context()))
+			require.NotRegexp(t, `Seq Scan on task|Seq Scan on "task|Hash Join|Merge Join`, plan, "%s: %s", when, sql)
+			for _, m := range regexp.MustCompile(`Index (?:Only )?Scan(?: Backward)? using \S+ on \S+.*rows=(\d+) loops`).FindAllStringSubmatch(plan, -1) {
+				var rows int
+				fmt.Sscan(m[1], &rows)
+				require.LessOrEqual(t, rows, 150, "%s: %s\n%s", when, sql, plan)
+			}
+			for _, m := range regexp.MustCompile(`Rows Removed by (?:Filter|Index Recheck): (\d+)`).FindAllStringSubmatch(plan, -1) {
+				var rows int
+				fmt.Sscan(m[1], &rows)
+				require.LessOrEqual(t, rows, 10, "%s: %s\n%s", when, sql, plan)
+			}
+		}
+	}
+	explain("empty tables")
+	n := growths()
+	for _, sql := range []string{
+		`INSERT INTO %s.tasks(id, type, status, rank, created_at, result) SELECT 'done'||i, 'form', 'completed', i, 1700000000+i/10, '"x"' FROM generate_series(1, $1::int) i`,
+		`INSERT INTO %s.tasks(id, type, status, rank, created_at) SELECT 'wait'||i, 'form', 'pending', 1700000000+i/10, 1700000000+i/10 FROM generate_series(1, $1::int) i`,
+		`INSERT INTO %s.tasks(id, type, status, rank, created_at, run_at) SELECT 'later'||i, 'form', 'pending', 1700000000, 1700000000, 99999999999999 FROM generate_series(1, $1::int) i`,
+		`INSERT INTO %s.task_changes(xid, writer, ids) SELECT i, 'x', '{a}' FROM generate_series(1, $1::int/10) i`,
+		`INSERT INTO %s.task_cache(type, key, created_at, used_at) SELECT 'form', i::text, 1, 1 FROM generate_series(1, $1::int/10) i`,
+	} {
+		_, err := pool.Exec(t.Context(), fmt.Sprintf(sql, schema), n)
+		require.NoError(t, err)
+	}
+	explain("many tasks, of which the planner doesn't know")
+	_, err := pool.Exec(t.Context(), "VACUUM ANALYZE")
+	require.NoError(t, err)
+	explain("many tasks")
+}
+
+// plan runs a statement in a transaction, and returns its plan.
+func plan(t *testing.T, tx pgx.Tx, set, sql string, args []any) string {
+	_, err := tx.Exec(t.Context(), set)
+	require.NoError(t, err)
+	rows, err := tx.Query(t.Context(), "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "+sql, args...)
+	require.NoError(t, err)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err, sql)
+	return strings.Join(lines, "\n")
+}
+
+// TestIdle: a process that waits, and whose workers have nothing to do, asks the server less than once a second.
+func TestIdle(t *testing.T) {
+	st, _, r := recorded(t, postgres.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	require.NoError(t, st.Create(ctx, "far", tasks.Form, tasks.RunAt(time.Now().Add(time.Hour))))
+	done := make(chan error, 2)
+	go func() {
+		done <- st.Run(ctx, map[tasks.Type]tasks.Handler{tasks.Form: func(context.Context, tasks.Info) (any, error) { return 1, nil }}, 4)
+	}()
+	go func() { _, err := st.Wait(ctx, "far"); done <- err }()
+	time.Sleep(2 * time.Second) // what it begins with
+	r.start()
+	time.Sleep(10 * time.Second)
+	_, n := r.stop()
+	t.Logf("%d queries in 10 seconds", n)
+	require.LessOrEqual(t, n, 10)
+	require.Positive(t, n, "nothing was counted")
+	cancel()
+	<-done
+	<-done
+}
