@@ -36,6 +36,9 @@ test-litestream: ## Litestream replicating a database that is written to, throug
 test-programs: ## the database tests of golang-migrate and goose, with both VFSes, test by test (a few minutes; fetches them)
 	internal/clients/programs.sh
 
+test-postgres: ## package tasks on PostgreSQL, in a module of its own, with servers that it starts itself (Debian's package postgresql)
+	cd tasks/postgres && go vet ./... && go test -timeout 20m ./...
+
 test-upstream: ## go-sqlite3's own tests of locking and shared memory, and SQLite's mptest, with both VFSes (about 1 minute)
 	internal/clients/upstream.sh
 

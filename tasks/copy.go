@@ -27,7 +27,7 @@ type Record struct {
 	UsedAt    time.Time // when its result was last read
 	// Lease is who holds it, or nil.
 	Lease *LeaseRecord
-	// Seq is where the task is in the order of an export. It isn't copied: a backend numbers tasks as they come.
+	// Seq is where the task is in the order of an export, if its backend numbers them. It isn't copied.
 	Seq int64 `json:"-"`
 }
 
@@ -49,8 +49,9 @@ type CacheRecord struct {
 // TransferBackend is a [Backend] that can hand over all that it has, and take it.
 type TransferBackend interface {
 	Backend
-	// Export returns tasks after one by its Seq, in the order in which they were created: some if there are any.
-	Export(ctx context.Context, after int64) ([]Record, error)
+	// Export returns tasks after one, the zero Record for the first, in the order in which they were created:
+	// some if there are any. Of those of the same second the order may be another one.
+	Export(ctx context.Context, after Record) ([]Record, error)
 	// Records returns the tasks with these ids that there are, in any order.
 	Records(ctx context.Context, ids []string) ([]Record, error)
 	// Import stores tasks, durably, each instead of the one with its id, if there is one.
@@ -91,6 +92,7 @@ type copier struct {
 // the cache, and the limits of types. It does so in parts, each of which is durable and read back before the next:
 // that what was read back differs is an [ErrCopyDiffers]. A copy that was interrupted is begun anew:
 // a task is written over one with the same id, and what else the other store has is left alone.
+// The order of claims is kept, but on the way from PostgreSQL not that of tasks which were created in the same second.
 //
 // Changes of the first store during the copy may or may not be copied; if tasks were created or deleted meanwhile so that the number
 // isn't the same, that is an [ErrCopyDiffers] too. To move, end all workers first; a task that one of them holds
@@ -123,7 +125,7 @@ func copyLimits(ctx context.Context, to, from TransferBackend) error {
 
 func (c *copier) tasks(ctx context.Context, to, from TransferBackend) error {
 	all := sha256.New()
-	for after := int64(-1 << 63); ; {
+	for after := (Record{}); ; {
 		list, err := from.Export(ctx, after)
 		if err != nil {
 			return err
@@ -162,7 +164,7 @@ func (c *copier) tasks(ctx context.Context, to, from TransferBackend) error {
 		c.done.Tasks += len(list)
 		all.Sum(c.done.Sum[:0])
 		c.progress(c.done)
-		after = list[len(list)-1].Seq
+		after = list[len(list)-1]
 	}
 	return c.count(ctx, from)
 }

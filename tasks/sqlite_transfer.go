@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -14,8 +15,11 @@ var _ TransferBackend = (*sqliteBackend)(nil)
 const recordColumns = infoColumns + ", result, delayed_at, suspect, max_attempts, backoff, timeout, unique_key, rowid"
 
 // Export walks the table in the order of its rows.
-func (b *sqliteBackend) Export(ctx context.Context, after int64) ([]Record, error) {
-	return b.records(ctx, "SELECT "+recordColumns+" FROM tasks WHERE rowid>? AND "+readable+" ORDER BY rowid LIMIT ?", transferBytes, after, transferRows)
+func (b *sqliteBackend) Export(ctx context.Context, after Record) ([]Record, error) {
+	if after.ID == "" {
+		after.Seq = math.MinInt64
+	}
+	return b.records(ctx, "SELECT "+recordColumns+" FROM tasks WHERE rowid>? AND "+readable+" ORDER BY rowid LIMIT ?", transferBytes, after.Seq, transferRows)
 }
 
 // Records looks for each id.

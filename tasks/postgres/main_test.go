@@ -11,5 +11,8 @@ import (
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
+	if os.Getenv("WORKER_URL") != "" { // a process of TestProcesses
+		os.Exit(m.Run())
+	}
 	os.Exit(pgtest.Main(m, func(s *pgtest.Server) { server = s }))
 }
