@@ -151,7 +151,8 @@ type ClaimBackend interface {
 	Limits(ctx context.Context) (map[Type]TypeLimits, error)
 }
 
-// ClaimPoller is a [Backend] whose Notify tells those who wait for any task also when there may be one to claim because a time has come.
+// ClaimPoller is a [Backend] whose Notify tells those who wait for any task also when there may be one to claim because a time has come,
+// and whose claims may come together, and share their work then: a worker makes several at a time while it finds tasks.
 type ClaimPoller interface {
 	Backend
 	// ClaimPoll returns how often a worker that has found no task shall claim again all the same.

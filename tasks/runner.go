@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type runner struct {
 	around   []func(Handler) Handler
 	slots    chan struct{} // holds one for each task that is being processed
 	tasks    sync.WaitGroup
+	helpers  atomic.Int32 // who claim beside the one who waits
 	stop     context.CancelFunc
 
 	mu  sync.Mutex
@@ -126,11 +128,8 @@ func (r *runner) claim(ctx, work context.Context) error {
 		c, err := r.store.claimAs(context.WithoutCancel(ctx), r.worker, r.lease, r.types)
 		if err == nil {
 			failed = pauses{}
-			c.began = began
-			r.tasks.Go(func() {
-				newAttempt(r, work, c).run()
-				<-r.slots
-			})
+			r.begin(work, c, began)
+			r.help(ctx, work)
 			continue
 		}
 		<-r.slots
@@ -153,6 +152,48 @@ func (r *runner) claim(ctx, work context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// begin starts the handler of a task, in the slot that is taken.
+func (r *runner) begin(work context.Context, c Claimed, began time.Time) {
+	c.began = began
+	r.tasks.Go(func() {
+		newAttempt(r, work, c).run()
+		<-r.slots
+	})
+}
+
+// claimHelpers is how many claim beside the one who waits for tasks, where claims that come together share their work:
+// a claim of a server takes its time, and one after the other would keep handlers waiting.
+const claimHelpers = 15
+
+// help claims, for as long as there are tasks, beside the one who has just found one. Each helper that finds another one gets another helper.
+func (r *runner) help(ctx, work context.Context) {
+	if _, ok := r.store.backend.(ClaimPoller); !ok {
+		return
+	}
+	if r.helpers.Add(1) > claimHelpers {
+		r.helpers.Add(-1)
+		return
+	}
+	r.tasks.Go(func() {
+		defer r.helpers.Add(-1)
+		for ctx.Err() == nil {
+			select {
+			case r.slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			began := time.Now()
+			c, err := r.store.claimAs(context.WithoutCancel(ctx), r.worker, r.lease, r.types)
+			if err != nil {
+				<-r.slots
+				return // the one who waits meets it too
+			}
+			r.begin(work, c, began)
+			r.help(ctx, work)
+		}
+	})
 }
 
 // timeout returns how long an attempt may take, 0 being for ever.
