@@ -25,9 +25,8 @@ const (
 
 // outbox is what other processes are to be told.
 type outbox struct {
-	ids  map[string]bool
-	all  bool
-	next []string
+	ids map[string]bool
+	all bool
 }
 
 // maxOut is how many tasks are named; for more, everybody is told to look.
