@@ -46,6 +46,9 @@ test-metrics: ## OpenTelemetry instruments, traces, and every expression of the 
 	cd vfs/vfsmetrics && go vet ./... && go test -race ./...
 	cd vfs/vfsmetrics/rulestest && go vet ./... && go test ./...
 
+test-page: ## the page in a real Chromium, in a module of its own (SHOTS=folder for screenshots)
+	cd internal/pagetest && go vet ./... && go test -count=1 -timeout 10m ./...
+
 hunt: ## check N states that a power cut leaves, on all cores (N=1000000 SEED=random)
 	go test -v -run TestPowerCuts -timeout 0 ./internal/powercut -states $(or $(N),1000000) -seed $(or $(SEED),$(shell date +%s))
 

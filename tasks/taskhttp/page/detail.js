@@ -12,7 +12,12 @@ export class Detail {
 		this.fail = fail;
 		this.id = null;
 		$("close").addEventListener("click", () => $("task").close());
-		$("task").addEventListener("close", () => { this.id = null; this.loading?.abort(); if (location.hash) history.replaceState(null, "", location.pathname + location.search); });
+		$("task").addEventListener("close", () => {
+			if ($("task").open) return; // it tells of the task before this one
+			this.id = null;
+			this.loading?.abort();
+			history.replaceState(null, "", location.pathname + location.search);
+		});
 		for (const action of ["retry", "cancel"]) $(action).addEventListener("click", () => this.act(action));
 	}
 

@@ -55,7 +55,7 @@ export function duration(seconds) {
 	if (seconds < 0.001) return Math.round(seconds * 1e6) + " µs";
 	if (seconds < 1) return Math.round(seconds * 1e3) + " ms";
 	if (seconds < 60) return Math.round(seconds * 10) / 10 + " s";
-	if (seconds < 3600) return Math.floor(seconds / 60) + " min " + Math.round(seconds % 60) + " s";
+	if (seconds < 3600) return Math.floor(seconds / 60) + " min" + (Math.floor(seconds % 60) ? " " + Math.floor(seconds % 60) + " s" : "");
 	return Math.floor(seconds / 3600) + " h " + Math.floor((seconds % 3600) / 60) + " min";
 }
 
