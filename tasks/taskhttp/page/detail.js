@@ -67,7 +67,7 @@ export class Detail {
 			if (signal.aborted) return;
 			this.showAttempts(attempts);
 			this.showText($("input"), input, "none");
-			this.showText($("result"), result, task.status === "completed" ? "none" : "not yet");
+			this.showText($("result"), result, ["completed", "error"].includes(task.status) ? "none" : "not yet");
 		} catch (e) {
 			if (!signal.aborted) { this.note(e.message, true); this.fail(e); }
 		}
