@@ -145,7 +145,7 @@ func TestCreateOptions(t *testing.T) {
 	_, body = s.call(adminToken, "GET", "/tasks/x/input", "")
 	require.Equal(t, "\"<\u2028é>\"", body)
 	require.NoError(t, s.Store.Warm(t.Context(), tasks.Form, map[string]int{"n": 1}, "known"))
-	resp, body = s.call(adminToken, "POST", "/tasks", `{"id":"y","type":"form","input":{"n":1},"from_cache":true,"max_attempts":1}`)
+	_, body = s.call(adminToken, "POST", "/tasks", `{"id":"y","type":"form","input":{"n":1},"from_cache":true,"max_attempts":1}`)
 	require.Equal(t, tasks.Completed, decode[taskhttp.Task](t, body).Status, body)
 	_, body = s.call(adminToken, "GET", "/tasks/y/result", "")
 	require.Equal(t, `"known"`, body)

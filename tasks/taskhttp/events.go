@@ -11,8 +11,7 @@ import (
 // taskEvents answers with a task as it is, and each time that it has changed. An event's id is the task's entity tag:
 // who resumes after it hears nothing until the task has changed.
 func (h *Handler) taskEvents(r *request) error {
-	t, err := h.look(r.Context(), r)
-	if err != nil {
+	if _, err := h.look(r.Context(), r); err != nil {
 		return err
 	}
 	s, leave, err := h.stream(r)
@@ -24,7 +23,8 @@ func (h *Handler) taskEvents(r *request) error {
 	for {
 		// Before the look, so that no change is missed.
 		changed, stop := h.store.Notify(r.id)
-		if t, err = h.look(r.Context(), r); err != nil {
+		t, err := h.look(r.Context(), r)
+		if err != nil {
 			stop()
 			var p *Problem
 			if errors.As(err, &p) && p.Status == http.StatusNotFound {

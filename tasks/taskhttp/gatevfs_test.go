@@ -16,10 +16,9 @@ import (
 // disk is a VFS whose syncs can be made to wait, or to fail.
 type disk struct {
 	sqlitevfs.VFS
-	mu     sync.Mutex
-	open   chan struct{} // closed while syncs may go on; +checklocks:mu
-	waits  chan struct{} // gets one for each sync that has to wait
-	broken error         // +checklocks:mu
+	mu    sync.Mutex
+	open  chan struct{} // closed while syncs may go on; +checklocks:mu
+	waits chan struct{} // gets one for each sync that has to wait
 }
 
 // onDisk opens a store on a disk of its own.
@@ -44,13 +43,6 @@ func (d *disk) stop() (goOn func()) {
 	return sync.OnceFunc(func() { close(open) })
 }
 
-// fail makes syncs fail from now on.
-func (d *disk) fail(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.broken = err
-}
-
 func (d *disk) sync() error {
 	d.mu.Lock()
 	open := d.open
@@ -61,9 +53,7 @@ func (d *disk) sync() error {
 		d.waits <- struct{}{}
 		<-open
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.broken
+	return nil
 }
 
 func (d *disk) OpenFilename(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (sqlitevfs.File, sqlitevfs.OpenFlag, error) {
