@@ -128,7 +128,13 @@
 // All frames of the WAL are brought over to the database file once more, by whichever process checkpoints next
 // (on Linux and macOS; elsewhere once every process has closed the database).
 // Until the WAL can be read again it isn't opened, and nothing is called durable.
-// Another process doesn't know of the failure: so let the one that saw it reopen the database, before it ends.
+//
+// Other processes on this VFS are told by a file beside the database, whose name ends in -unsynced: it says how much of which WAL was durable
+// and what failed, and is there until all is durable. Who opens the WAL, is about to rely on it in a checkpoint or in async_wait, or writes to it
+// for the first time, looks for it, and does the same. If it can't be read the WAL isn't opened: see [ErrMarker].
+// On Linux it counts only until the system is started anew: what can be read then has come from the disk.
+// If it can't be written that is logged; then let the process that saw the failure reopen the database before it ends.
+// A process on the stock VFS knows nothing of it.
 //
 // An error met before a sync, such as that there are no file descriptors left, isn't a failure of it:
 // it fails the commits that wait for that sync, and the next one tries again.

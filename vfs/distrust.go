@@ -18,8 +18,9 @@ import (
 // distrustPatience is how long it is tried at most to get the lock of a checkpoint that another one has.
 const distrustPatience = 5 * time.Second
 
-// errStartedOver is why it may be too late.
-var errStartedOver = errors.New("another process has started the WAL over since the sync failed, and took for durable what may be lost: check the database")
+// errStartedOver is why it may be too late. As a rule it isn't: whoever starts the WAL over has synced the database file before,
+// and the kernel tells each handle that was open of what it couldn't write.
+var errStartedOver = errors.New("another process has started the WAL over since the sync failed")
 
 // errDistrust is why the WAL can't be opened.
 var errDistrust = errors.New("after a failed sync, frames must be brought over once more, and another checkpoint goes on and on")
@@ -75,8 +76,10 @@ func (db *database) takeBack() {
 	}
 	err := db.distrust(u)
 	if errors.Is(err, errStartedOver) {
-		u.lost.Store(true)
-		db.mark(u, db.failure.Load())
+		db.log().Error("asyncvfs: another process has started the WAL over since a sync of the database file failed; "+
+			"if its own sync of that didn't fail too, or there was none, as at synchronous=OFF, check the database, such as with PRAGMA integrity_check",
+			"database", db.name)
+		return
 	}
 	if err != nil {
 		db.log().Error("asyncvfs: after a failed sync, what was brought over to the database file is still taken for durable by other processes",

@@ -105,8 +105,6 @@ type marker struct {
 	Salt []byte `json:"wal_salt,omitempty"`
 	// Durable is as far as the WAL with that header or salt was durable, in bytes.
 	Durable int64 `json:"durable_bytes"`
-	// Lost says that the WAL was started over before it could be brought over once more.
-	Lost bool `json:"lost,omitempty"`
 	// Boot is when the system was started, if that has a name: after another start, what can be read is durable.
 	Boot string `json:"boot,omitempty"`
 
@@ -170,7 +168,7 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 	if db.noMarker() {
 		return
 	}
-	m := marker{Durable: u.upTo.Load(), Boot: bootID(), File: failure.File, Err: failure.Err.Error(), At: time.Now().UTC(), Lost: u.lost.Load()}
+	m := marker{Durable: u.upTo.Load(), Boot: bootID(), File: failure.File, Err: failure.Err.Error(), At: time.Now().UTC()}
 	if u.doubt {
 		m.Salt, m.Durable = u.known.salt[:], u.known.durable
 	} else {
@@ -180,7 +178,6 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 	defer db.markers.mu.Unlock()
 	// Another process may have failed too: what both take for durable is.
 	if old, _, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot {
-		m.Lost = m.Lost || old.Lost
 		if bytes.Equal(old.Header, m.Header) && bytes.Equal(old.Salt, m.Salt) {
 			m.Durable = min(m.Durable, old.Durable)
 		}
@@ -244,8 +241,6 @@ func (db *database) recallMarker(header [walHeaderSize]byte, ok bool) (*unsynced
 	case m.Boot != "" && boot != "" && m.Boot != boot:
 		// What can be read has come from the disk.
 		return nil, db.unmark()
-	case m.Lost:
-		return nil, db.errLost(m.File, m.At)
 	case !ok:
 		return nil, db.unmark() // the WAL is empty: all of it was brought over
 	case len(m.Header) == 0:
@@ -258,13 +253,6 @@ func (db *database) recallMarker(header [walHeaderSize]byte, ok bool) (*unsynced
 		return nil, db.unmark() // all of that WAL was brought over, and somebody has started it over
 	}
 	return u, nil
-}
-
-// errLost is the error of a database of which something may be missing that nobody can bring back.
-func (db *database) errLost(file string, at time.Time) error {
-	return fmt.Errorf("%w: %s: another process started the WAL over after a sync of the %s file failed at %s, and before all was brought over once more: "+
-		"check the database, such as with PRAGMA integrity_check, and then delete the marker",
-		ErrMarker, db.markerPath(), file, at.Format(time.RFC3339))
 }
 
 // resolved has the marker go once the WAL is durable up to seq.

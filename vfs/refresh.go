@@ -37,7 +37,6 @@ type unsynced struct {
 	id     identity            // of the database file
 	header [walHeaderSize]byte // of the WAL, as it was
 	upTo   atomic.Int64        // as far as the WAL is durable
-	lost   atomic.Bool         // the WAL was started over before it could be brought over once more
 	known  walExtent           // what was known of it
 	doubt  bool                // which WAL it was couldn't be read: the next one to read the header finds out
 	over   bool                // there is nothing left to write; +checklocks:registry.unsyncedMu
@@ -191,9 +190,6 @@ func (db *database) stillUnsynced(wal sqlitevfs.File, u *unsynced) (bool, error)
 	header, ok, err := readWALHeader(wal)
 	if err != nil || ok && header == u.header {
 		return err == nil, err
-	}
-	if u.lost.Load() {
-		return false, db.errLost("database", time.Now())
 	}
 	db.forget()
 	db.resolved(0)

@@ -143,6 +143,7 @@ type workload struct {
 	checkpointer bool
 	inline       bool // no checkpoints in the background
 	lastIsOurs   bool // a stock connection never closes last
+	successor    bool // after a fault, another process opens the database anew
 	steps        int
 }
 
@@ -328,6 +329,16 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 	// So does one on this project's VFS.
 	"peer": func(w *workload, r *rand.Rand, p *weights) {
 		w.neighbours(r, p).process = 1
+	},
+	// After a failed sync ours ends, and another process on this project's VFS opens the database.
+	"successor": func(w *workload, r *rand.Rand, p *weights) {
+		w.workers = make([]workerPlan, 1+r.IntN(3))
+		w.steps = 10
+		w.autockpt = []int{4, 8, 1000}[r.IntN(3)]
+		w.successor = true
+		w.linear = w.plan.Fault != ""
+		p.levels = []Level{Normal, Full, Full}
+		p.of[stepReopen] = 0
 	},
 	// The other process restarts the WAL that ours goes on to sync.
 	"restarted": func(w *workload, r *rand.Rand, p *weights) {

@@ -131,6 +131,9 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 		x.repaired = p.Fault == ""
 		if p.Fault != "" {
 			k := &worker{workerPlan: survivor(r), id: len(w.workers), run: x, now: Full}
+			if w.successor {
+				k.process = 1
+			}
 			x.lock.run(k.survive)
 		}
 		x.lock.drive()
