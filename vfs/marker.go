@@ -85,7 +85,7 @@ func (osMarkers) DeleteMarker(name string) error { return os.Remove(name) }
 
 func (osMarkers) WriteMarker(name string, content []byte) (err error) {
 	// Whoever may write the database may also see to the marker.
-	f, err := os.OpenFile(name+"-new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	f, err := os.OpenFile(fmt.Sprintf("%s-%d", name, os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
@@ -240,9 +240,11 @@ func (db *database) recallMarker(header [walHeaderSize]byte, ok bool) (*unsynced
 	switch {
 	case m.Boot != "" && boot != "" && m.Boot != boot:
 		// What can be read has come from the disk.
-		return nil, db.unmark()
+		db.dropMarker()
+		return nil, nil
 	case !ok:
-		return nil, db.unmark() // the WAL is empty: all of it was brought over
+		db.dropMarker() // the WAL is empty: all of it was brought over
+		return nil, nil
 	case len(m.Header) == 0:
 		if s := saltOf(header); bytes.Equal(m.Salt, s[:]) {
 			u.upTo.Store(m.Durable)
@@ -250,7 +252,8 @@ func (db *database) recallMarker(header [walHeaderSize]byte, ok bool) (*unsynced
 	case [walHeaderSize]byte(m.Header) == header:
 		u.upTo.Store(m.Durable)
 	default:
-		return nil, db.unmark() // all of that WAL was brought over, and somebody has started it over
+		db.dropMarker() // all of that WAL was brought over, and somebody has started it over
+		return nil, nil
 	}
 	return u, nil
 }
@@ -276,6 +279,12 @@ func (db *database) settleMarker(durable uint64) {
 	if db.markers.after == 0 || durable < db.markers.after {
 		return
 	}
+	db.dropMarker()
+}
+
+// dropMarker removes a marker that has nothing to say any more. To leave it does no harm.
+// +checklocks:db.markers.mu
+func (db *database) dropMarker() {
 	if err := db.unmark(); err != nil {
 		db.log().Warn("asyncvfs: the marker of a failed sync can't be removed, though all is durable by now; the next to open the database tries again",
 			"database", db.name, "err", err)
