@@ -242,7 +242,7 @@ func (b *backfiller) round(h walindex.Header, syncWAL func() error) (out ckptpla
 // during its sync another one would write over what it has copied, and with older pages if it has looked at the WAL before.
 // What is published then would be neither durable nor right.
 func (b *backfiller) bringOver(h walindex.Header) (bool, error) {
-	if !b.db.rules.Has(rules.OneBackfill) {
+	if !b.db.rules.Off(rules.OneBackfill) {
 		if ok, err := b.index.TryLock(walindex.Backfill); err != nil || !ok {
 			return false, err
 		}
@@ -257,7 +257,7 @@ func (b *backfiller) bringOver(h walindex.Header) (bool, error) {
 
 // syncWAL makes the WAL durable.
 func (b *backfiller) syncWAL() error {
-	if b.db.rules.Has(rules.H1) {
+	if b.db.rules.Off(rules.WALBeforeDB) {
 		return nil
 	}
 	return b.db.syncForeign(context.Background(), b.waiter)
@@ -331,7 +331,7 @@ func (b *backfiller) publish(h walindex.Header, from, upTo uint32) error {
 	if upTo <= from {
 		return nil
 	}
-	if !b.db.rules.Has(rules.H2) && !b.db.rules.Has(rules.Publish) {
+	if !b.db.rules.Off(rules.DBBeforeReuse) && !b.db.rules.Off(rules.Publish) {
 		if err := b.db.syncOwnDB(b.waiter); err != nil {
 			return err
 		}

@@ -173,7 +173,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 		db.walRefs = 0
 		return err
 	}
-	if u != nil && !db.rules.Has(rules.Refresh) {
+	if u != nil && !db.rules.Off(rules.Refresh) {
 		db.unsynced.Store(u)
 		durable, known = u.upTo.Load(), saltOf(u.header)
 	}
@@ -364,7 +364,7 @@ func (db *database) noteFlags(flags sqlitevfs.SyncFlag) {
 func (db *database) restartWAL() bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if db.rules.Has(rules.H2) {
+	if db.rules.Off(rules.DBBeforeReuse) {
 		db.queue.Synced(syncqueue.DB, db.queue.Written(syncqueue.DB), db.now())
 	}
 	if db.queue.Pending(syncqueue.DB) > 0 {
@@ -384,7 +384,7 @@ func (db *database) restartWAL() bool {
 // The caller keeps the WAL open.
 func (db *database) syncForeign(ctx context.Context, w *waiter) error {
 	db.mu.Lock()
-	if !db.rules.Has(rules.ForeignWrites) {
+	if !db.rules.Off(rules.ForeignWrites) {
 		// A byte that nobody wrote stands for those that nobody counted.
 		db.queue.Wrote(syncqueue.WAL, 1)
 	}

@@ -188,7 +188,7 @@ func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
 		}
 		return err
 	}
-	if f.db.rules.Has(rules.H2) {
+	if f.db.rules.Off(rules.DBBeforeReuse) {
 		return nil
 	}
 	f.db.noteFlags(flags)
@@ -202,7 +202,7 @@ func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
 func (f *dbFile) syncDB(foreign bool) error {
 	db := f.db
 	db.mu.Lock()
-	if db.rules.Has(rules.H2) || !foreign && db.queue.Pending(syncqueue.DB) == 0 {
+	if db.rules.Off(rules.DBBeforeReuse) || !foreign && db.queue.Pending(syncqueue.DB) == 0 {
 		db.mu.Unlock()
 		return nil
 	}
@@ -269,7 +269,7 @@ func (f *dbFile) startCheckpoint() {
 	f.db.mu.Lock()
 	f.db.tally.checkpoints++
 	f.db.mu.Unlock()
-	if !f.db.rules.Has(rules.H1) {
+	if !f.db.rules.Off(rules.WALBeforeDB) {
 		// H1: a real sync, also where this process has written nothing.
 		// A WAL that was there at open, or that another process writes, counts as not durable.
 		if f.checkpointErr = f.db.lookForMarker(true); f.checkpointErr != nil {

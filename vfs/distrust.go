@@ -38,7 +38,7 @@ func (f *dbFile) syncPartial() {
 			return // SQLite syncs it next, or Truncate does at synchronous=OFF
 		}
 	}
-	if f.db.rules.Has(rules.Partial) {
+	if f.db.rules.Off(rules.Partial) {
 		f.endCheckpoint(nil)
 		return
 	}
@@ -54,7 +54,7 @@ func (f *dbFile) syncPartial() {
 //
 // It reports whether nothing was brought over.
 func (db *database) takeBackNow() (nothing bool) {
-	if db.rules.Has(rules.Distrust) {
+	if db.rules.Off(rules.Distrust) {
 		return true
 	}
 	index, err := walindex.Open(db.indexPath())
@@ -92,7 +92,7 @@ func (db *database) takeBack() {
 //
 // Where nobody uses the WAL-index, the next one to open the database makes it anew, with nothing brought over.
 func (db *database) distrust(u *unsynced) error {
-	if db.rules.Has(rules.Distrust) {
+	if db.rules.Off(rules.Distrust) {
 		return nil
 	}
 	path, ok := db.own.indexPath()
@@ -100,7 +100,7 @@ func (db *database) distrust(u *unsynced) error {
 		path = strings.TrimSuffix(db.walPath, "-wal") + "-shm"
 	}
 	index, err := walindex.Open(path)
-	if errors.Is(err, walindex.ErrNotThere) || errors.Is(err, walindex.ErrUnsupported) || err != nil && db.rules.Has(rules.Doubt) {
+	if errors.Is(err, walindex.ErrNotThere) || errors.Is(err, walindex.ErrUnsupported) || err != nil && db.rules.Off(rules.Doubt) {
 		return nil
 	}
 	if err != nil {

@@ -111,7 +111,7 @@ func TestSyncFails(t *testing.T) {
 // TestSyncFailsControl: with H5 switched off, a second sync “succeeds”, and the database goes on.
 func TestSyncFailsControl(t *testing.T) {
 	rec := newRecorder()
-	rec.disabled = rules.H5
+	rec.disabled = rules.FailureIsFinal
 	f := &failing{kind: "sync", file: "wal", err: syscall.EIO}
 	rec.before = f.hook
 	_, conns := setup(t, rec, 1, nil, full)

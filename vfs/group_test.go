@@ -78,7 +78,7 @@ func TestGroupCommit(t *testing.T) {
 	}{
 		{"rule", 0, false},
 		{"rule-contexts", 0, true},
-		{"control-H6", rules.H6, false},
+		{"control-H6", rules.SyncCoversWritten, false},
 		{"control-wait", rules.GroupWait, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestGroupCommit(t *testing.T) {
 			require.Empty(t, first)
 			require.Empty(t, others)
 
-			if tt.disabled == rules.H6 {
+			if tt.disabled == rules.SyncCoversWritten {
 				// Switched off, the sync that runs answers them all.
 				h.hold.Store(false)
 				h.release <- nil

@@ -49,7 +49,7 @@ type MarkerVFS interface {
 
 // noMarker reports whether a test has switched markers off, or what they are for.
 func (db *database) noMarker() bool {
-	return db.rules.Has(rules.Marker) || db.rules.Has(rules.Refresh)
+	return db.rules.Off(rules.Marker) || db.rules.Off(rules.Refresh)
 }
 
 // markerVFS returns who keeps the marker.
@@ -267,7 +267,7 @@ func (db *database) resolved(seq uint64) {
 	}
 	db.markers.after = max(1, seq)
 	db.markers.due.Store(true)
-	if db.rules.Has(rules.MarkerStays) {
+	if db.rules.Off(rules.MarkerStays) {
 		db.unmark()
 	}
 }

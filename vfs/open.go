@@ -135,7 +135,7 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 	dbs := v.ofWAL(name)
 	for _, db := range dbs {
 		// H2: the WAL stays until the database file is durable.
-		if db.rules.Has(rules.H2) {
+		if db.rules.Off(rules.DBBeforeReuse) {
 			continue
 		}
 		if err := db.failed(); err != nil {
@@ -148,7 +148,7 @@ func (v *asyncVFS) Delete(name string, syncDir bool) error {
 	if err := v.VFS.Delete(name, syncDir); err != nil {
 		return err
 	}
-	if rules.Disabled(v.VFS).Has(rules.H4Delete) {
+	if rules.Disabled(v.VFS).Off(rules.RemovalBeforeReturn) {
 		return nil
 	}
 	// H4: a WAL that came back would be replayed over a newer database.

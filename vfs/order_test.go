@@ -124,12 +124,12 @@ func TestRulesControl(t *testing.T) {
 		broken   string
 	}{
 		// At FULL a commit makes the WAL durable before any checkpoint.
-		{"H1", rules.H1, normal, "H1: "},
-		{"H2", rules.H2, full, "H2: "},
-		{"H3", rules.H3, full, "H3: "},
-		{"H3-off", rules.H3, off, "H3: "},
-		{"H4-create", rules.H4Create, full, "H4 create: "},
-		{"H4-delete", rules.H4Delete, full, "H4 delete: "},
+		{"H1", rules.WALBeforeDB, normal, "H1: "},
+		{"H2", rules.DBBeforeReuse, full, "H2: "},
+		{"H3", rules.HeaderBeforeFrames, full, "H3: "},
+		{"H3-off", rules.HeaderBeforeFrames, off, "H3: "},
+		{"H4-create", rules.EntryBeforeCommit, full, "H4 create: "},
+		{"H4-delete", rules.RemovalBeforeReturn, full, "H4 delete: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rec := newRecorder()

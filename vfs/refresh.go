@@ -95,7 +95,7 @@ func (db *database) enter(s salt) {
 
 // isKnown reports whether what is known is of the generation that has these salts.
 // +checklocks:db.mu
-func (db *database) isKnown(s salt) bool { return s == db.extent.salt || db.rules.Has(rules.Salts) }
+func (db *database) isKnown(s salt) bool { return s == db.extent.salt || db.rules.Off(rules.Salts) }
 
 // remember keeps, after a failed sync, how much of the WAL is durable.
 // If it can't be told which WAL that is, nothing is. Other processes are told too.
@@ -105,7 +105,7 @@ func (db *database) remember(wal sqlitevfs.File, known walExtent, failure *SyncE
 	}
 	u := &unsynced{id: db.id, file: failure.File, known: known}
 	header, ok, err := readWALHeader(wal)
-	if err == nil && !ok || err != nil && db.rules.Has(rules.Doubt) {
+	if err == nil && !ok || err != nil && db.rules.Off(rules.Doubt) {
 		return // it is empty
 	}
 	u.header, u.doubt = header, err != nil
@@ -128,7 +128,7 @@ func (db *database) remember(wal sqlitevfs.File, known walExtent, failure *SyncE
 // no generation has those of an earlier one.
 func (u *unsynced) is(header [walHeaderSize]byte, off rules.Set) {
 	u.header, u.doubt = header, false
-	if saltOf(header) == u.known.salt || off.Has(rules.Salts) {
+	if saltOf(header) == u.known.salt || off.Off(rules.Salts) {
 		u.upTo.Store(u.known.durable)
 	}
 }
@@ -144,7 +144,7 @@ func (db *database) recall(wal sqlitevfs.File) (*unsynced, error) {
 	}
 	header, ok, err := readWALHeader(wal)
 	if err != nil {
-		if db.rules.Has(rules.Doubt) {
+		if db.rules.Off(rules.Doubt) {
 			return nil, nil
 		}
 		return nil, err

@@ -119,7 +119,7 @@ func (db *database) result(err error) error {
 // +checklocks:db.mu
 func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	own, flags, names := db.walSync, db.flags, db.walNames
-	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Has(rules.H4Create)
+	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Off(rules.EntryBeforeCommit)
 	commits, gen := db.tally.commits, db.generation.Load()
 	if job.File == syncqueue.WAL {
 		db.extent.syncing = db.walEnd.Load()
@@ -128,7 +128,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	if job.File == syncqueue.WAL {
 		round = db.walSyncs.begin()
 	}
-	if db.rules.Has(rules.GroupWait) && job.File == syncqueue.WAL {
+	if db.rules.Off(rules.GroupWait) && job.File == syncqueue.WAL {
 		// Switched off by a test: whoever waits is answered before the sync.
 		db.answer(db.queue.AnswerEarly(job.File))
 	}
@@ -141,7 +141,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	db.unlocked(func() {
 		if job.File == syncqueue.WAL {
 			n, _ := own.ReadAt(db.jobHeader[:], 0)
-			ours = n == len(db.jobHeader) && saltOf(db.jobHeader) == known || db.rules.Has(rules.Salts)
+			ours = n == len(db.jobHeader) && saltOf(db.jobHeader) == known || db.rules.Off(rules.Salts)
 		}
 		if job.File == syncqueue.DB {
 			err = syncDB()
@@ -178,7 +178,7 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			DurableCommits: db.tally.durable, Commits: db.tally.commits,
 		}
 		event.Err = failure
-		if !db.rules.Has(rules.H5) {
+		if !db.rules.Off(rules.FailureIsFinal) {
 			// H5: a failed sync is final, and it is never tried again.
 			db.failure.CompareAndSwap(nil, failure)
 			extent := db.extent

@@ -223,7 +223,7 @@ func (w *walFile) restart() error {
 // https://sqlite.org/src/info/ff5be73dee
 func (w *walFile) syncHeader() error {
 	w.count()
-	if !w.db.rules.Has(rules.H3) {
+	if !w.db.rules.Off(rules.HeaderBeforeFrames) {
 		err := w.db.syncWAL(context.Background(), w.main.waiter, w.db.written(syncqueue.WAL))
 		if err != nil {
 			return err

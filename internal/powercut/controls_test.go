@@ -23,13 +23,13 @@ var controls = []struct {
 	points int
 	from   int // seed of the first workload
 }{
-	{rule: rules.H1, kinds: []string{"restart", "mixed"}},
-	{rule: rules.H2, kinds: []string{"restart", "mixed"}},
-	{rule: rules.H3, kinds: []string{"restart", "mixed"}},
-	{rule: rules.H4Create, kinds: []string{"single", "reopen", "fresh"}},
-	{rule: rules.H4Delete, kinds: []string{"journal"}},
-	{rule: rules.H5, kinds: []string{"single", "group"}, fault: "sync-lost"},
-	{rule: rules.H6, kinds: []string{"group", "mixed"}},
+	{rule: rules.WALBeforeDB, kinds: []string{"restart", "mixed"}},
+	{rule: rules.DBBeforeReuse, kinds: []string{"restart", "mixed"}},
+	{rule: rules.HeaderBeforeFrames, kinds: []string{"restart", "mixed"}},
+	{rule: rules.EntryBeforeCommit, kinds: []string{"single", "reopen", "fresh"}},
+	{rule: rules.RemovalBeforeReturn, kinds: []string{"journal"}},
+	{rule: rules.FailureIsFinal, kinds: []string{"single", "group"}, fault: "sync-lost"},
+	{rule: rules.SyncCoversWritten, kinds: []string{"group", "mixed"}},
 	{rule: rules.GroupWait, kinds: []string{"group"}},
 	{rule: rules.ForeignWrites, kinds: []string{"stock"}},
 	{rule: rules.ClearClosed, kinds: []string{"group"}},

@@ -107,7 +107,7 @@ func (k *worker) transaction(s txnStep, r *rand.Rand) {
 		}
 		return
 	}
-	if failed != nil && k.run.disabled&rules.H5 == 0 {
+	if failed != nil && k.run.disabled&rules.FailureIsFinal == 0 {
 		k.run.violation(fmt.Sprintf("H5: worker %d committed after %v", k.id, failed))
 	}
 	for _, p := range parts {

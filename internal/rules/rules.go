@@ -12,25 +12,25 @@ import (
 	"strings"
 )
 
-// Set is a set of safety rules.
+// Set is a set of safety rules that are switched off.
 type Set uint32
 
 // The rules, as package vfs documents them at the lines that keep them.
 const (
-	// H1 lets no byte into the database file while the WAL isn't durable.
-	H1 Set = 1 << iota
-	// H2 keeps the WAL until the database file is durable.
-	H2
-	// H3 makes the header of a restarted WAL durable before its first frame.
-	H3
-	// H4Create makes the directory entry of a new WAL durable before a commit in it is.
-	H4Create
-	// H4Delete makes the removal of a WAL durable before the delete returns.
-	H4Delete
-	// H5 makes a failed sync final.
-	H5
-	// H6 lets a sync vouch only for the bytes that were written before it started.
-	H6
+	// WALBeforeDB (H1) lets no byte into the database file while the WAL isn't durable.
+	WALBeforeDB Set = 1 << iota
+	// DBBeforeReuse (H2) keeps the WAL until the database file is durable.
+	DBBeforeReuse
+	// HeaderBeforeFrames (H3) makes the header of a restarted WAL durable before its first frame.
+	HeaderBeforeFrames
+	// EntryBeforeCommit (H4, create) makes the directory entry of a new WAL durable before a commit in it is.
+	EntryBeforeCommit
+	// RemovalBeforeReturn (H4, delete) makes the removal of a WAL durable before the delete returns.
+	RemovalBeforeReturn
+	// FailureIsFinal (H5) makes a failed sync final.
+	FailureIsFinal
+	// SyncCoversWritten (H6) lets a sync vouch only for the bytes that were written before it started.
+	SyncCoversWritten
 	// GroupWait makes commits wait for the end of the sync that they share.
 	GroupWait
 	// ForeignWrites syncs the WAL before a checkpoint even if this process wrote none of it.
@@ -76,8 +76,8 @@ func Disabled(v any) Set {
 	return 0
 }
 
-// Has reports whether s holds all the rules of r.
-func (s Set) Has(r Set) bool { return s&r == r }
+// Off reports whether all the rules of r are switched off.
+func (s Set) Off(r Set) bool { return s&r == r }
 
 var names = [...]string{
 	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
@@ -101,7 +101,7 @@ func (s Set) String() string {
 	}
 	var of []string
 	for i, name := range names {
-		if s.Has(1 << i) {
+		if s.Off(1 << i) {
 			of = append(of, name)
 		}
 	}

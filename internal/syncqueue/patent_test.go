@@ -77,12 +77,12 @@ func TestControls(t *testing.T) {
 			},
 		},
 		{
-			"H6", rules.H6, rejoinHistory, errLost,
+			"H6", rules.SyncCoversWritten, rejoinHistory, errLost,
 			[]string{"waiter 2 for wal 2, of which 1 are safe"},
 		},
 		{
 			// The queue goes on, and then calls bytes durable that the kernel has dropped.
-			"H5", rules.H5, retryHistory, errFailure,
+			"H5", rules.FailureIsFinal, retryHistory, errFailure,
 			[]string{"waiter 2 for wal 1, of which 0 are safe"},
 		},
 	} {

@@ -215,7 +215,7 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 		}
 	}
 
-	if r.File == DB && q.cfg.Disabled.Has(rules.ClearClosed) {
+	if r.File == DB && q.cfg.Disabled.Off(rules.ClearClosed) {
 		q.clearLiterally(e)
 	}
 	return false, nil
@@ -335,7 +335,7 @@ func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
 
 	if err != nil {
 		q.counts.Failures++
-		if !q.cfg.Disabled.Has(rules.H5) {
+		if !q.cfg.Disabled.Off(rules.FailureIsFinal) {
 			// H5: the kernel may have dropped the bytes; no later sync can vouch for them.
 			return q.fail(err, e.waiters)
 		}
@@ -343,7 +343,7 @@ func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
 	}
 
 	seq := f.job.Seq
-	if q.cfg.Disabled.Has(rules.H6) {
+	if q.cfg.Disabled.Off(rules.SyncCoversWritten) {
 		seq = f.written
 	}
 	return q.answers(q.advance(append(q.ws[:0], e.waiters...), file, seq, now), nil)
