@@ -166,7 +166,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 	var known salt
 	u, err := db.recall(file)
 	if err == nil && u != nil {
-		err = db.distrust(u)
+		err = db.distrust(u, distrustPatience)
 	}
 	if err != nil {
 		own.Close()

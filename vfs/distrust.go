@@ -15,8 +15,8 @@ import (
 // Whoever believes it never brings those frames over again, and the WAL is started over without them.
 // So it must not count what isn't durable (H2), and after a failed sync nobody knows what is.
 
-// distrustPatience is how long it is tried at most to get the lock of a checkpoint that another one has.
-const distrustPatience = 5 * time.Second
+// distrustPatience is how long it is tried at most to get the lock of a checkpoint that another one has, whose disk may hang.
+const distrustPatience = 30 * time.Second
 
 // errStartedOver is why it may be too late. As a rule it isn't: whoever starts the WAL over has synced the database file before,
 // and the kernel tells each handle that was open of what it couldn't write.
@@ -74,7 +74,7 @@ func (db *database) takeBack() {
 	if u == nil {
 		return
 	}
-	err := db.distrust(u)
+	err := db.distrust(u, distrustPatience)
 	if errors.Is(err, errStartedOver) {
 		db.log().Error("asyncvfs: another process has started the WAL over since a sync of the database file failed; "+
 			"if its own sync of that didn't fail too, or there was none, as at synchronous=OFF, check the database, such as with PRAGMA integrity_check",
@@ -91,7 +91,7 @@ func (db *database) takeBack() {
 // To those who read it doesn't matter: they never take less than nBackfill for too little.
 //
 // Where nobody uses the WAL-index, the next one to open the database makes it anew, with nothing brought over.
-func (db *database) distrust(u *unsynced) error {
+func (db *database) distrust(u *unsynced, patience time.Duration) error {
 	if db.rules.Off(rules.Distrust) {
 		return nil
 	}
@@ -120,7 +120,7 @@ func (db *database) distrust(u *unsynced) error {
 			index.SetBackfilled(0)
 			return index.Unlock(walindex.Checkpoint)
 		}
-		if time.Since(start) > distrustPatience {
+		if time.Since(start) > patience {
 			return fmt.Errorf("asyncvfs: %s: %w", db.name, errDistrust)
 		}
 	}

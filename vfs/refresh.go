@@ -331,7 +331,7 @@ func commitEnd(wal io.ReaderAt, off int64) (int64, error) {
 }
 
 // refreshPatience is how long a wait for durability waits for the write lock at most.
-const refreshPatience = 5 * time.Second
+const refreshPatience = 30 * time.Second
 
 // errDoubt is the error of a wait for durability where what a failed sync has left can't be written once more.
 var errDoubt = errors.New("asyncvfs: after a failed sync, a part of the WAL has to be written once more, which can't be done here: commit something, or checkpoint")

@@ -161,7 +161,8 @@ func (f *injector) explains(err error) bool {
 	case sqlite3.IOERR, sqlite3.FULL, sqlite3.CANTOPEN:
 		return true
 	case sqlite3.ERROR: // a PRAGMA's
-		return strings.Contains(err.Error(), syscall.EIO.Error())
+		return strings.Contains(err.Error(), syscall.EIO.Error()) ||
+			f.name == "index" && strings.Contains(err.Error(), syscall.EISDIR.Error()) // what a WAL-index is replaced by
 	}
 	return false
 }
