@@ -177,7 +177,7 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 	db.markers.mu.Lock()
 	defer db.markers.mu.Unlock()
 	// Another process may have failed too: what both take for durable is.
-	if old, _, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot {
+	if old, raw, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot && !bytes.Equal(raw, db.markers.raw) {
 		if bytes.Equal(old.Header, m.Header) && bytes.Equal(old.Salt, m.Salt) {
 			m.Durable = min(m.Durable, old.Durable)
 		}

@@ -171,6 +171,11 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 			if ours && gen == db.generation.Load() && db.isKnown(known) {
 				db.extent.durable = max(db.extent.durable, db.extent.syncing)
 			}
+			if failed := db.failure.Load(); failed != nil {
+				// It was under way when another sync failed. What it has made durable isn't to be written once more.
+				extent := db.extent
+				db.unlocked(func() { db.remember(own, extent, failed) })
+			}
 		}
 	} else {
 		failure = &SyncError{
