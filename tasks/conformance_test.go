@@ -38,3 +38,26 @@ func TestConformanceMemory(t *testing.T) {
 		return backendtest.Opened{Store: open(), Second: open}
 	})
 }
+
+// TestConformanceTwice has each transaction of the writer rolled back once, as where the disk is full, and made again.
+func TestConformanceTwice(t *testing.T) {
+	if raceEnabled {
+		t.Skip("it is about what the calls do, and slow")
+	}
+	t.Parallel()
+	backendtest.Run(t, func(t testing.TB, _ func() time.Time, opts ...tasks.Option) backendtest.Opened {
+		path := filepath.Join(t.TempDir(), "tasks.db")
+		open := func() backendtest.Store {
+			again := false // only the writer uses it
+			st, err := tasks.Open(t.Context(), path, append([]tasks.Option{tasks.Commits(func() error {
+				if again = !again; again {
+					return tasks.ErrTwice
+				}
+				return nil
+			})}, opts...)...)
+			require.NoError(t, err)
+			return st
+		}
+		return backendtest.Opened{Store: open(), Second: open}
+	})
+}

@@ -29,3 +29,9 @@ func BootClock(f func() (string, time.Duration, bool)) Option { return func(c *c
 func SchemaOf(version int) string {
 	return schemaTable + ";" + strings.Join(migrations[:version], ";\n") + fmt.Sprintf("; INSERT INTO tasks_schema VALUES(%d);", version)
 }
+
+// ErrTwice has a transaction be made once more.
+var ErrTwice = errTwice
+
+// Commits has f called before each commit, whose error it gives.
+func Commits(f func() error) Option { return func(c *config) { c.commits = f } }

@@ -29,6 +29,7 @@ type config struct {
 	caching   cacheConfig
 	hooks     hooks
 	trackUse  bool
+	commits   func() error         // of a test, called before each; its error becomes the commit's
 	elapsed   func() time.Duration // by a clock that nobody sets; nil if there is none
 	boot      func() (host string, at time.Duration, ok bool)
 }

@@ -31,6 +31,7 @@ func (b *sqliteBackend) Claim(ctx context.Context, q ClaimQuery) (Claimed, error
 	}
 	var c Claimed
 	err := b.job(ctx, false, func(conn *conn) error {
+		c = Claimed{} // it may be the second try
 		now := b.now()
 		_, err := takeBack(conn, now, q)
 		if err == nil {

@@ -30,6 +30,7 @@ func (b *sqliteBackend) inParts(ctx context.Context, sql string, n int, args fun
 			rows = 1
 		}
 		err := b.job(ctx, false, func(c *conn) error {
+			done = nil // it may be the second try
 			s, err := c.statement(sql)
 			if err != nil {
 				return err

@@ -169,7 +169,7 @@ func (w *writer) again(batch []*request, now time.Time) (failed []*request) {
 }
 
 // job runs a job of the writer. What it sets may be read only if there is no error:
-// a caller that is cancelled returns while the job runs.
+// a caller that is cancelled returns while the job runs. It may be run twice, after the first try was rolled back.
 func (b *sqliteBackend) job(ctx context.Context, durable bool, job func(*conn) error) error {
 	return b.largeJob(ctx, durable, 0, job)
 }
