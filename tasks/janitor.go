@@ -28,7 +28,7 @@ type Janitor struct {
 }
 
 // RunJanitor cleans up until the context is done, and returns nil then.
-// It returns [ErrClosed] once the store is closed, and [ErrReadOnly] if it can't delete. After another error it tries again the next time.
+// It returns [ErrClosed] once the store is closed, and [ErrReadOnly] if it can't delete, unless that may pass. After another error it tries again the next time.
 func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 	if j.Every == 0 {
 		j.Every = 24 * time.Hour
@@ -59,7 +59,7 @@ func (s *Store) RunJanitor(ctx context.Context, j Janitor) error {
 		if j.OnCleanup != nil {
 			j.OnCleanup(deleted, err)
 		}
-		if errors.Is(err, ErrClosed) || errors.Is(err, ErrReadOnly) {
+		if errors.Is(err, ErrClosed) || errors.Is(err, ErrReadOnly) && !errors.Is(err, ErrBusy) {
 			return err
 		}
 		timer.Reset(j.Every - j.Every/10 + rand.N(j.Every/5+1))

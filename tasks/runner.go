@@ -86,7 +86,7 @@ func (r *runner) fail(err error) {
 
 // lasts reports whether an error is one that trying again can't help.
 func lasts(err error) bool {
-	return errors.Is(err, ErrClosed) || errors.Is(err, ErrBroken) || errors.Is(err, ErrReadOnly)
+	return errors.Is(err, ErrClosed) || errors.Is(err, ErrBroken) || errors.Is(err, ErrReadOnly) && !errors.Is(err, ErrBusy)
 }
 
 // pauses are the times between tries.

@@ -13,8 +13,9 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// ErrReadOnly is returned by calls that change something at a store that was opened with [ReadOnly].
-var ErrReadOnly = errors.New("the store is open for reading only")
+// ErrReadOnly is returned by calls that change something at a store that was opened with [ReadOnly], or whose server takes no changes:
+// if it may take some later, as a standby does once it is promoted, that is [ErrBusy], too.
+var ErrReadOnly = errors.New("the store is read-only")
 
 // errNeedsShm says what keeps a database from being looked at.
 var errNeedsShm = errors.New("its -wal file holds changes that aren't in the database file yet, and to read them SQLite has to write a -shm file beside it: " +

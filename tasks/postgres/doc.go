@@ -28,7 +28,7 @@
 // A connection that is lost while a change is made is a [tasks.ErrOutcomeUnknown]: ask again by [tasks.Store.CreateOrGet], or look.
 // A serialization failure or a deadlock is tried again. A server that restarts or fails over is waited for
 // within the call's context and [Config].Patience. List all hosts in the URL, with target_session_attrs=read-write:
-// a change that meets a standby is an [ErrReadOnly] unless another host is the primary. A change of which a synchronous standby
+// a change that meets a standby is a [tasks.ErrReadOnly], and a [tasks.ErrBusy] since it may be one no more later, unless another host is the primary. A change of which a synchronous standby
 // may know nothing, since the server was told not to wait for it, is a [tasks.ErrOutcomeUnknown], too.
 //
 // # Transactions of the application

@@ -12,10 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrReadOnly is returned for a change if the server is a standby, or takes no changes for another reason.
-// A URL with target_session_attrs=read-write and all hosts finds the primary.
-var ErrReadOnly = errors.New("the server is read-only")
-
 // outcome is what an error says of a transaction.
 type outcome int
 
@@ -53,11 +49,12 @@ func outcomeOf(err error) outcome {
 	return unknown
 }
 
-// explain adds to an error what it means here.
+// explain adds to an error what it means here. A server that takes no changes may take some later, once it is promoted, or another one is found:
+// so that is [tasks.ErrBusy], too.
 func explain(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "25006" {
-		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+		return fmt.Errorf("%w (%w): %w", tasks.ErrReadOnly, tasks.ErrBusy, err)
 	}
 	return err
 }
@@ -97,7 +94,7 @@ func (b *backend) retryWhile(ctx context.Context, may func(outcome) bool, f func
 	}
 }
 
-func readOnly(err error) bool { return errors.Is(explain(err), ErrReadOnly) }
+func readOnly(err error) bool { return errors.Is(explain(err), tasks.ErrReadOnly) }
 
 // pause is the time between two tries, which doubles.
 type pause struct{ d time.Duration }

@@ -458,9 +458,10 @@ func TestStandby(t *testing.T) {
 	require.NoError(t, err)
 	_, err = reader.Status(t.Context(), "seen")
 	require.NoError(t, err, "remote_apply: it is there already")
-	require.ErrorIs(t, reader.Create(t.Context(), "no", tasks.Form), postgres.ErrReadOnly)
+	require.ErrorIs(t, reader.Create(t.Context(), "no", tasks.Form), tasks.ErrReadOnly)
 	_, err = reader.Claim(t.Context(), time.Minute)
-	require.ErrorIs(t, err, postgres.ErrReadOnly)
+	require.ErrorIs(t, err, tasks.ErrReadOnly)
+	require.ErrorIs(t, err, tasks.ErrBusy, "it may be promoted")
 	require.ErrorIs(t, reader.Close(), nil)
 
 	l := startLoad(t, st, 4, 2)
