@@ -26,10 +26,11 @@ type Changes struct {
 type ChangesBackend interface {
 	Backend
 	// Changes returns up to so many changes after one, which is numbered from 1 on; a negative one stands for the last there is.
+	// There may be more if some of them can't be told apart, as those of one transaction.
 	Changes(ctx context.Context, after int64, limit int) (Changes, error)
 }
 
-// Changes returns which tasks have changed since a change, by its number: up to limit changes, 1 to 1000.
+// Changes returns which tasks have changed since a change, by its number: up to limit changes, 1 to 1000, and the rest of those that were made together with the last one.
 // A negative number stands for the last change there is. The newest 10,000 changes are kept at the least, also when the store is closed.
 // It returns [ErrNoChanges] if the backend has no such log.
 //

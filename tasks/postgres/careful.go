@@ -16,8 +16,9 @@ const (
 	// promote makes tasks that have become due ready, so that claims find them in their order.
 	promote = `WITH n AS (SELECT {now} AS ms), due AS (SELECT x.id FROM unnest($2::text[]) ty CROSS JOIN LATERAL (SELECT id FROM @tasks
 			WHERE type=ty AND status='pending' AND run_at IS NOT NULL AND run_at<=(SELECT ms FROM n) ORDER BY run_at LIMIT $3
-			FOR UPDATE SKIP LOCKED) x)
-		UPDATE @tasks t SET run_at=NULL, delayed_at=NULL FROM due WHERE t.id=due.id`
+			FOR UPDATE SKIP LOCKED) x),
+		did AS (UPDATE @tasks t SET run_at=NULL, delayed_at=NULL FROM due WHERE t.id=due.id RETURNING t.id)
+		INSERT INTO @task_changes(xid, writer, ids) SELECT pg_current_xact_id()::text::bigint, $4, '{}' FROM did HAVING count(*)>0`
 	expired = `WITH n AS (SELECT {now} AS ms) SELECT x.* FROM unnest($2::text[]) ty CROSS JOIN LATERAL (
 			SELECT id, lease, worker, held, attempts-uncounted, max_attempts, backoff FROM @tasks
 			WHERE type=ty AND lease_until IS NOT NULL AND lease_until<=(SELECT ms FROM n) ORDER BY lease_until, id LIMIT $3
@@ -92,7 +93,7 @@ func (b *backend) claimOne(c *claim) error {
 		if ids, err = b.takeBack(ctx, tx, c.query); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, b.stmt(promote), b.now(), typesOf(c.query), atOnce); err != nil {
+		if _, err := tx.Exec(ctx, b.stmt(promote), b.now(), typesOf(c.query), atOnce, b.name()); err != nil {
 			return err
 		}
 		var now int64

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // changeLog reads the log of changes: a row for each transaction, with its number and the tasks that it has changed.
@@ -35,9 +37,10 @@ const (
 	// readLog has no row of the log if nobody else has changed anything.
 	readLog = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, c.xid, c.ids, c.writer
 		FROM (SELECT 1) one LEFT JOIN (SELECT xid, ids, writer FROM @task_changes WHERE xid>=$1 ORDER BY xid LIMIT $2) c ON true`
-	hasLog  = `SELECT coalesce(min(xid), 0) FROM @task_changes`
+	// trimLog deletes the oldest entries, of transactions that have all ended: no other comes in between later.
+	// It has to be durable. Then an entry that can't be seen any more is so, too.
 	trimLog = `DELETE FROM @task_changes WHERE xid<(SELECT xid FROM @task_changes ORDER BY xid DESC OFFSET $1 LIMIT 1)
-		AND pg_try_advisory_xact_lock(hashtext($2))`
+		AND xid<pg_snapshot_xmin(pg_current_snapshot())::text::bigint AND pg_try_advisory_xact_lock(hashtext($2))`
 )
 
 // look returns the tasks that others have changed since the last look, or that there are too many to tell.
@@ -81,7 +84,7 @@ func (l *changeLog) look(ctx context.Context, b *backend) (ids []string, all boo
 	}
 	if time.Since(l.trimmed) > trimEvery {
 		l.trimmed = time.Now()
-		if _, err := b.pool.Exec(ctx, b.stmt(trimLog), keepChanges, "tasks trim "+b.schema); err != nil {
+		if err := b.durably(ctx, func(batch *pgx.Batch) { batch.Queue(b.stmt(trimLog), keepChanges, "tasks trim "+b.schema) }); err != nil {
 			b.log.Warn("tasks: trim the log of changes", "error", err)
 		}
 	}

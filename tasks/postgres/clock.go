@@ -95,6 +95,9 @@ func (b *backend) moveTimes(ctx context.Context, tx pgx.Tx, step clockStep) erro
 			return err
 		}
 	}
+	if _, err := tx.Exec(ctx, b.stmt(logSync), b.name()); err != nil {
+		return err
+	}
 	_, err := tx.Exec(ctx, b.stmt("INSERT INTO @task_clock_steps(at, step) VALUES($1, $2)"), step.to.UnixMilli(), by)
 	return err
 }

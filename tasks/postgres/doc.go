@@ -14,7 +14,13 @@
 // [tasks.Durable] and [tasks.Relaxed] are PostgreSQL's synchronous_commit, on and off, per transaction. A relaxed change may be lost
 // if the server crashes within three times wal_writer_delay (so 600ms by default), also if only PostgreSQL is killed, and never half
 // of it. If the session's synchronous_commit is remote_apply or the like, durable is that.
-// [tasks.Store.Sync] makes durable what was committed before it, by whichever process.
+// [tasks.Store.Sync] makes durable what was committed before it, by whichever process. [tasks.Store.Settle] asks the server whether there is need to:
+// there is none for what was seen before, for what was committed durably, for what is on the disk, and on a standby. Where
+// synchronous_standby_names is set, what is new to the process costs a commit.
+//
+// [tasks.Store.Changes] tells changes in the order of their transactions' numbers, so that a number to go on after is good for every process, and
+// nothing is missed. So a transaction that has changed something and goes on, in any database of the server, holds back what is newer.
+// [tasks.Store.Wait] and [tasks.Store.Notify] don't wait for that.
 //
 // Calls that come while all of the writers' connections are busy share the next transaction: see [Config].Writers.
 //

@@ -462,6 +462,10 @@ func TestStandby(t *testing.T) {
 	_, err = reader.Claim(t.Context(), time.Minute)
 	require.ErrorIs(t, err, tasks.ErrReadOnly)
 	require.ErrorIs(t, err, tasks.ErrBusy, "it may be promoted")
+	require.NoError(t, reader.Settle(t.Context()), "what a standby shows is durable")
+	changes, err := reader.Changes(t.Context(), 1, 100)
+	require.NoError(t, err)
+	require.True(t, changes.Lost, "the log is younger than the server")
 	require.ErrorIs(t, reader.Close(), nil)
 
 	l := startLoad(t, st, 4, 2)

@@ -23,6 +23,7 @@ type notifier struct {
 	closed    bool                // +checklocks:mu
 	out       outbox              // +checklocks:mu
 	alarm     *time.Timer         // tells who waits for any task; +checklocks:mu
+	held      time.Duration       // until the next look for changes that are held back; 0 if none are; +checklocks:mu
 	alarmAt   time.Time           // zero if it isn't set; +checklocks:mu
 }
 

@@ -156,6 +156,7 @@ type backend struct {
 	claims           claimer
 	notifier         notifier
 	steps            stepWatch
+	settled          settled
 
 	mu     sync.Mutex
 	closed bool              // +checklocks:mu

@@ -43,6 +43,7 @@ func (l *lane) plan(batch []*request) (steps []step) {
 	return r.end(steps)
 }
 
+// logSync is an entry of the log that names no task: something is to be made durable.
 const logSync = "INSERT INTO @task_changes(xid, writer, ids) VALUES(pg_current_xact_id()::text::bigint, $1, '{}')"
 
 // step makes a statement of a job. Its first arguments are the time and the writer.

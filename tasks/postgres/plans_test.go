@@ -108,6 +108,9 @@ func everything(t *testing.T, st *tasks.Store) {
 		_, err = st.List(ctx, q)
 		require.NoError(t, err)
 	}
+	_, err = st.Changes(ctx, 0, 100)
+	require.NoError(t, err)
+	require.NoError(t, st.Settle(ctx))
 	_, err = st.CountOwner(ctx, "o")
 	require.NoError(t, err)
 	_, err = st.CleanupOwner(ctx, "o", time.Hour)

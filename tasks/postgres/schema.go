@@ -123,7 +123,11 @@ var migrations = []string{`
 		writer text COLLATE "C" NOT NULL,
 		ids text[] COLLATE "C" NOT NULL
 	) WITH (autovacuum_vacuum_scale_factor=0.2, autovacuum_vacuum_cost_delay=0);
-	CREATE INDEX task_changes_xid ON @task_changes(xid);`,
+	CREATE INDEX task_changes_xid ON @task_changes(xid);`, `
+	-- Whether the transaction waits until it is durable before anybody sees it. The table is locked: what is in it is committed.
+	ALTER TABLE @task_changes ADD COLUMN durable boolean NOT NULL DEFAULT current_setting('synchronous_commit')<>'off';
+	-- The oldest entry is what says how far back the log goes.
+	INSERT INTO @task_changes(xid, writer, ids) VALUES(pg_current_xact_id()::text::bigint, '-', '{}');`,
 }
 
 // setUp brings the schema up to date. Of many processes that start at the same time, one does it, and the others wait.

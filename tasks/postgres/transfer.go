@@ -150,12 +150,12 @@ func (b *backend) Import(ctx context.Context, list []tasks.Record) error {
 	}
 	defer b.leave()
 	return b.retry(ctx, func(ctx context.Context) error {
-		return b.importOnce(ctx, func(batch *pgx.Batch) { b.importTasks(batch, list) })
+		return b.durably(ctx, func(batch *pgx.Batch) { b.importTasks(batch, list) })
 	})
 }
 
-// importOnce makes a transaction that may be made again.
-func (b *backend) importOnce(ctx context.Context, fill func(*pgx.Batch)) error {
+// durably makes a transaction that may be made again, and is durable.
+func (b *backend) durably(ctx context.Context, fill func(*pgx.Batch)) error {
 	var batch pgx.Batch
 	if b.commit == "off" {
 		batch.Queue(setDurable)
@@ -290,7 +290,7 @@ func (b *backend) ImportCache(ctx context.Context, list []tasks.CacheRecord) err
 	}
 	defer b.leave()
 	return b.retry(ctx, func(ctx context.Context) error {
-		return b.importOnce(ctx, func(batch *pgx.Batch) {
+		return b.durably(ctx, func(batch *pgx.Batch) {
 			batch.Queue(b.stmt(`INSERT INTO @task_cache(type, key, failed, result, created_at, expires_at, used_at, uses)
 				SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
 				ON CONFLICT(type, key) DO UPDATE SET failed=excluded.failed, result=excluded.result, created_at=excluded.created_at,

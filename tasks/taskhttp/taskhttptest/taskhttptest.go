@@ -10,11 +10,14 @@
 package taskhttptest
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +52,7 @@ func Run(t *testing.T, open Open) {
 		run  func(*env)
 	}{
 		{"Life", life}, {"Results", results}, {"Lists", lists}, {"Owners", owners}, {"Idempotency", idempotency},
-		{"Waits", waits}, {"Watch", watch}, {"Events", events}, {"Errors", errorsOf}, {"Bytes", bytesOf}, {"Workers", workers},
+		{"Waits", waits}, {"Watch", watch}, {"Events", events}, {"Resume", resume}, {"Errors", errorsOf}, {"Bytes", bytesOf}, {"Workers", workers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			st := open(t)
@@ -275,6 +278,48 @@ func events(e *env) {
 		case <-time.After(50 * time.Millisecond):
 			require.Less(e, n, 400)
 		}
+	}
+}
+
+// resume: where the backend keeps a log of changes, a stream goes on after a break, at another process too, and misses nothing.
+func resume(e *env) {
+	c, err := e.st.Changes(e.Context(), -1, 1)
+	if errors.Is(err, tasks.ErrNoChanges) {
+		e.Skip("the backend keeps no log of changes")
+	}
+	require.NoError(e, err)
+	e.create("before")
+	e.create("after")
+	last, seen := fmt.Sprint(c.Last), map[string]bool{}
+	for _, next := range []tasks.Status{tasks.Processing, tasks.Completed} {
+		ctx, cancel := context.WithTimeout(e.Context(), 20*time.Second)
+		req, err := http.NewRequestWithContext(ctx, "GET", e.restarted().URL()+"/events", nil)
+		require.NoError(e, err)
+		req.Header.Set("Authorization", "Bearer "+mine)
+		req.Header.Set("Last-Event-ID", last)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(e, err)
+		require.Equal(e, http.StatusOK, resp.StatusCode)
+		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+			require.NotEqual(e, "event: reset", lines.Text())
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				var t taskhttp.Task
+				require.NoError(e, json.Unmarshal([]byte(data), &t))
+				seen[t.ID] = true
+			}
+			if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+				last = id
+				if seen["before"] && seen["after"] {
+					break
+				}
+			}
+		}
+		cancel()
+		resp.Body.Close()
+		require.True(e, seen["before"] && seen["after"], "%v", seen)
+		// The break: what comes now, the next stream has to tell.
+		delete(seen, "after")
+		require.NoError(e, e.st.Update(e.Context(), "after", next, nil))
 	}
 }
 

@@ -1,0 +1,106 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/postgres"
+	"github.com/docusnap/asyncvfs/tasks/postgres/pgtest"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+// TestSettle: what was read survives the server's death after Settle, whoever has changed it, and Settle costs a commit only where it has to.
+func TestSettle(t *testing.T) {
+	ctx := t.Context()
+	s := pgtest.StartTest(t, "wal_writer_delay=10s", "wal_writer_flush_after=1GB", "autovacuum=off")
+	open := func() *tasks.Store {
+		st, err := postgres.Open(ctx, s.TCP("postgres"))
+		require.NoError(t, err)
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	st, other := open(), open()
+	connect := func() *pgx.Conn {
+		admin, err := pgx.Connect(ctx, s.TCP("postgres"))
+		require.NoError(t, err)
+		t.Cleanup(func() { admin.Close(ctx) })
+		_, err = admin.Exec(ctx, "SET synchronous_commit=off")
+		require.NoError(t, err)
+		return admin
+	}
+	admin := connect()
+	_, err := admin.Exec(ctx, "CREATE TABLE unrelated(x int)")
+	require.NoError(t, err)
+	// behind has the WAL be not all on the disk, by what is none of ours.
+	behind := func() {
+		t.Helper()
+		_, err := admin.Exec(ctx, "INSERT INTO unrelated VALUES(1)")
+		require.NoError(t, err)
+		var flushed bool
+		require.NoError(t, admin.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()>=pg_current_wal_insert_lsn()").Scan(&flushed))
+		require.False(t, flushed)
+	}
+	syncs := func() (n int) {
+		t.Helper()
+		require.NoError(t, admin.QueryRow(ctx, "SELECT count(*) FROM tasks.task_changes WHERE ids='{}' AND writer<>'-'").Scan(&n))
+		return n
+	}
+	costs := func(want int, what string) {
+		t.Helper()
+		behind()
+		before := syncs()
+		for range 3 {
+			require.NoError(t, st.Settle(ctx))
+			if want == 0 {
+				behind()
+			}
+		}
+		require.Equal(t, want, syncs()-before, what)
+	}
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	require.NoError(t, st.Settle(ctx))
+	costs(0, "nothing has changed")
+	require.NoError(t, st.Update(ctx, "a", tasks.Processing, nil))
+	costs(0, "its own durable change")
+	require.NoError(t, other.Update(ctx, "a", tasks.Completed, 1))
+	costs(0, "another's durable change")
+	require.NoError(t, st.Create(ctx, "own", tasks.Form, tasks.Relaxed()))
+	costs(1, "its own relaxed change")
+	require.NoError(t, other.Create(ctx, "relaxed", tasks.Form, tasks.Relaxed()))
+	costs(1, "another's relaxed change")
+	_, err = other.Claim(ctx, 1e9)
+	require.NoError(t, err)
+	costs(1, "a claim")
+	tx := begin(t, s.TCP("postgres"))
+	in, err := postgres.InTx(st, tx)
+	require.NoError(t, err)
+	require.NoError(t, in.Create(ctx, "app", tasks.Form))
+	_, err = tx.Exec(ctx, "SET LOCAL synchronous_commit=off") // after the log was written
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(ctx))
+	costs(1, "a change in the application's transaction")
+
+	// Where the WAL is on the disk, nothing needs to be known of who wrote it.
+	require.NoError(t, other.Create(ctx, "flushed", tasks.Form, tasks.Relaxed()))
+	require.NoError(t, other.Sync(ctx))
+	before := syncs()
+	require.NoError(t, st.Settle(ctx))
+	require.Equal(t, before, syncs())
+
+	// What Settle is for, and, as a control, what comes of it without.
+	require.NoError(t, other.Create(ctx, "kept", tasks.Form, tasks.Relaxed()))
+	require.NoError(t, st.Settle(ctx))
+	require.NoError(t, other.Create(ctx, "gone", tasks.Form, tasks.Relaxed()))
+	_, err = st.Status(ctx, "gone")
+	require.NoError(t, err)
+	s.Kill()
+	require.NoError(t, s.Restart())
+	_, err = st.Status(ctx, "kept")
+	require.NoError(t, err)
+	_, err = st.Status(ctx, "gone")
+	require.ErrorIs(t, err, tasks.ErrNotFound)
+	admin = connect()
+	require.NoError(t, other.Create(ctx, "again", tasks.Form, tasks.Relaxed()))
+	costs(1, "the numbers of the server that was killed don't count any more")
+}
