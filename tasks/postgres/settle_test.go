@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"crypto/rand"
 	"testing"
+	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/tasks/postgres"
@@ -82,11 +84,14 @@ func TestSettle(t *testing.T) {
 	costs(1, "a change in the application's transaction")
 
 	// Where the WAL is on the disk, nothing needs to be known of who wrote it.
-	require.NoError(t, other.Create(ctx, "flushed", tasks.Form, tasks.Relaxed()))
-	require.NoError(t, other.Sync(ctx))
-	before := syncs()
-	require.NoError(t, st.Settle(ctx))
-	require.Equal(t, before, syncs())
+	// A read may write to the WAL, too, as it tidies a page: but not each time.
+	require.Eventually(t, func() bool {
+		require.NoError(t, other.Create(ctx, rand.Text(), tasks.Form, tasks.Relaxed()))
+		require.NoError(t, other.Sync(ctx))
+		before := syncs()
+		require.NoError(t, st.Settle(ctx))
+		return before == syncs()
+	}, 10*time.Second, time.Millisecond)
 
 	// What Settle is for, and, as a control, what comes of it without.
 	require.NoError(t, other.Create(ctx, "kept", tasks.Form, tasks.Relaxed()))
