@@ -16,37 +16,6 @@
 // It exits with 0 then, with 2 if its configuration isn't right, and with 1 if anything else has failed.
 package main
 
-import (
-	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
-)
+import "github.com/docusnap/asyncvfs/tasks/internal/taskd"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// From then on a second signal kills at once.
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
-}
-
-// run returns the exit status.
-func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
-	c, err := configure(args, env, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "taskd:", err)
-		return 2
-	}
-	if err := serve(ctx, c, stdout, stderr); err != nil {
-		fmt.Fprintln(stderr, "taskd:", err)
-		return 1
-	}
-	return 0
-}
+func main() { taskd.Main(nil) }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package taskd
 
 // flushOnPowerFailure does nothing: there is no such signal.
 func flushOnPowerFailure() (stop func()) { return func() {} }

@@ -1,4 +1,4 @@
-package main
+package taskd
 
 import (
 	"context"
@@ -19,12 +19,12 @@ import (
 )
 
 // serve runs until the context is done, or something fails that can't go on.
-func serve(ctx context.Context, c *config, stdout, stderr io.Writer) (err error) {
+func serve(ctx context.Context, stores Openers, c *config, stdout, stderr io.Writer) (err error) {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	defer flushOnPowerFailure()()
 	// What was begun is never interrupted by the signal itself.
 	working := context.WithoutCancel(ctx)
-	st, err := openStore(ctx, c.store, tasks.Types(c.types...), tasks.Logger(log))
+	st, err := stores.open(ctx, c.store, tasks.Types(c.types...), tasks.Logger(log))
 	if err != nil {
 		return err
 	}

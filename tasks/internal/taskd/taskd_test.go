@@ -1,4 +1,4 @@
-package main
+package taskd
 
 import (
 	"bufio"
@@ -28,7 +28,7 @@ const asTaskd = "TASKD_TEST_IS_TASKD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asTaskd) != "" {
-		main()
+		Main(nil)
 	}
 	os.Exit(m.Run())
 }
@@ -68,28 +68,29 @@ func TestConfigErrors(t *testing.T) {
 		{args: "", env: map[string]string{"TASKD_GRACE": "soon"}, want: `TASKD_GRACE="soon"`},
 	} {
 		var stderr bytes.Buffer
-		_, err := configure(strings.Fields(c.args), func(name string) (string, bool) { v, ok := c.env[name]; return v, ok }, &stderr)
+		_, err := configure(nil, strings.Fields(c.args), func(name string) (string, bool) { v, ok := c.env[name]; return v, ok }, &stderr)
 		require.ErrorContains(t, err, c.want, c.args)
 	}
 	var stderr bytes.Buffer
 	for args, want := range map[string]string{
-		"-store other://host/db": "other://",
-		"-store /nowhere/x.db":   "/nowhere/x.db",
+		"-store other://host/db":             "other://",
+		"-store postgres://u:secret@host/db": "tasks/postgres/taskd",
+		"-store /nowhere/x.db":               "/nowhere/x.db",
 		"-tokens " + file(`[{"secret":"short","rights":"admin"}]`) + " -store " + filepath.Join(t.TempDir(), "x.db"): "16 bytes",
 	} {
 		stderr.Reset()
-		require.Equal(t, 1, run(t.Context(), append(strings.Fields(args), "-listen", "127.0.0.1:0"), noEnv, io.Discard, &stderr), args)
+		require.Equal(t, 1, Run(t.Context(), nil, append(strings.Fields(args), "-listen", "127.0.0.1:0"), noEnv, io.Discard, &stderr), args)
 		require.Contains(t, stderr.String(), want)
 	}
-	require.Equal(t, 2, run(t.Context(), []string{"extra"}, noEnv, io.Discard, &stderr))
-	require.Equal(t, 0, run(t.Context(), []string{"-help"}, noEnv, io.Discard, &stderr))
+	require.Equal(t, 2, Run(t.Context(), nil, []string{"extra"}, noEnv, io.Discard, &stderr))
+	require.Equal(t, 0, Run(t.Context(), nil, []string{"-help"}, noEnv, io.Discard, &stderr))
 	require.Contains(t, stderr.String(), "-store")
 }
 
 // TestEnvironment: a variable says what a flag says, and a flag is stronger.
 func TestEnvironment(t *testing.T) {
 	env := map[string]string{"TASKD_STORE": "a.db", "TASKD_GRACE": "3s", "TASKD_TOKEN": "0123456789abcdef", "TASKD_TYPES": "x, y"}
-	c, err := configure([]string{"-grace", "4s"}, func(name string) (string, bool) { v, ok := env[name]; return v, ok }, io.Discard)
+	c, err := configure(nil, []string{"-grace", "4s"}, func(name string) (string, bool) { v, ok := env[name]; return v, ok }, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, "a.db", c.store)
 	require.Equal(t, 4*time.Second, c.grace)
@@ -121,7 +122,7 @@ func TestDemo(t *testing.T) {
 	ended := make(chan int)
 	var stderr bytes.Buffer
 	go func() {
-		ended <- run(ctx, []string{"-demo", "-folder", dir, "-store", path, "-listen", "127.0.0.1:0", "-rate", "100", "-workers", "50"}, noEnv, in, &stderr)
+		ended <- Run(ctx, nil, []string{"-demo", "-folder", dir, "-store", path, "-listen", "127.0.0.1:0", "-rate", "100", "-workers", "50"}, noEnv, in, &stderr)
 	}()
 	c := announced(t, out)
 	require.Eventually(t, func() bool {

@@ -1,4 +1,4 @@
-package main
+package taskd
 
 import (
 	"crypto/rand"
@@ -37,12 +37,12 @@ type config struct {
 }
 
 // configure reads the flags, and the environment for those that aren't given.
-func configure(args []string, env func(string) (string, bool), stderr io.Writer) (*config, error) {
+func configure(stores Openers, args []string, env func(string) (string, bool), stderr io.Writer) (*config, error) {
 	c := &config{}
 	flags := flag.NewFlagSet("taskd", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&c.listen, "listen", "127.0.0.1:8377", "`address` to listen at")
-	flags.StringVar(&c.store, "store", "tasks.db", "`path` of the SQLite database, which is made if it isn't there, or the URL of another store ("+schemes()+")")
+	flags.StringVar(&c.store, "store", "tasks.db", "`path` of the SQLite database, which is made if it isn't there, or the URL of another store ("+stores.schemes()+")")
 	types := flags.String("types", "", "types of tasks that are accepted beside document, form and form_filling, separated by `commas`")
 	tokens := flags.String("tokens", "", "`file` of tokens, a JSON array; without it, and without the variable TASKD_TOKEN, one is made up and printed")
 	flags.BoolVar(&c.open, "open", false, "let everybody do everything who reaches the address, which has to be a loopback one")
