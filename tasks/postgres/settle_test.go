@@ -107,5 +107,5 @@ func TestSettle(t *testing.T) {
 	require.ErrorIs(t, err, tasks.ErrNotFound)
 	admin = connect()
 	require.NoError(t, other.Create(ctx, "again", tasks.Form, tasks.Relaxed()))
-	costs(1, "the numbers of the server that was killed don't count any more")
+	costs(1, "a relaxed change, after the restart")
 }
