@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/vfs/internal/ckptplan"
+	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 )
 
 const (
@@ -169,6 +170,9 @@ func (c *checkpointer) tellEnded(out ckptplan.Outcome, err error) {
 // note logs why checkpoints are left to those that commit, once for each reason.
 // +checklocks:c.mu
 func (c *checkpointer) note(err error) {
+	if errors.Is(err, walindex.ErrNotThere) {
+		return // for a moment: somebody is about to make it, or to close the database
+	}
 	before := c.tally.lastErr
 	c.tally.lastErr = err
 	if before != nil && before.Error() == err.Error() || c.db.failure.Load() != nil {
