@@ -34,10 +34,11 @@ const (
 	Write      Lock = 0
 	Checkpoint Lock = 1
 	Recover    Lock = 2
-	// Backfill isn't SQLite's: it stands behind the last byte that SQLite locks.
+	// Backfill isn't SQLite's: it stands far behind the last byte that SQLite locks.
+	// Those right behind that are go-sqlite3's, for parts of files that an encrypting VFS reads and writes.
 	// Who checkpoints beside SQLite has it from the first page that is copied until nBackfill is published,
 	// also while the [Checkpoint] lock is given up.
-	Backfill Lock = 9
+	Backfill Lock = 100
 )
 
 // Read returns the lock of a read mark, from 0 to 4.

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 	"github.com/stretchr/testify/require"
 )
 
@@ -131,6 +133,32 @@ func TestLocks(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, marked)
+}
+
+// TestBackfillLock: it is nobody else's, whatever of the file SQLite and go-sqlite3 lock.
+func TestBackfillLock(t *testing.T) {
+	c, x, path := open(t, "1")
+	pointer, err := c.FileControl("main", sqlite3.FCNTL_FILE_POINTER)
+	require.NoError(t, err)
+	shm := vfsutil.WrapSharedMemory(pointer.(sqlitevfs.File))
+	if io, ok := shm.(interface {
+		IOLock(sqlitevfs.LockLevel, int64) error
+	}); ok {
+		for id := range int64(100) {
+			require.NoError(t, io.IOLock(sqlitevfs.LOCK_EXCLUSIVE, id))
+		}
+	}
+	other, err := Open(path + "-shm")
+	require.NoError(t, err)
+	defer other.Close()
+	for l := Write; l <= Read(Readers-1); l++ {
+		ok, err := other.TryLock(l)
+		require.NoError(t, err)
+		require.True(t, ok)
+	}
+	ok, err := x.TryLock(Backfill)
+	require.NoError(t, err)
+	require.True(t, ok)
 }
 
 // TestNotInUse: an index that nobody uses isn't opened, nor is one made.
