@@ -75,7 +75,6 @@ type database struct {
 	writers writerQueue
 	own     ownFile
 	dir     ownDir
-	cipher  *cipherLock // nil where handles have nothing in common
 
 	jobHeader [walHeaderSize]byte // the running sync's of the WAL
 
@@ -182,9 +181,6 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 
 	db.mu.Lock()
 	db.walSync = own
-	if db.cipher != nil {
-		db.walSync = turnsFile{own, db.cipher}
-	}
 	db.walNames = []nameKey{key}
 	// H4: whether this process made the file can't be told, so take it that it did.
 	db.newWAL = true

@@ -118,14 +118,6 @@ func (f *dbFile) Unlock(level sqlitevfs.LockLevel) error {
 	return err
 }
 
-// ReadAt reads the database file.
-func (f *dbFile) ReadAt(p []byte, off int64) (int, error) {
-	if f.db.cipher != nil {
-		defer f.db.cipher.lock()()
-	}
-	return f.File.ReadAt(p, off)
-}
-
 // WriteAt writes to the database file: in WAL mode, what a checkpoint brings over.
 func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.writable(); err != nil {
@@ -133,9 +125,7 @@ func (f *dbFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	// H2: from before the write until a sync that starts after it the file isn't durable.
 	f.db.wrote(syncqueue.DB, 1)
-	unlock := f.db.cipher.lock()
 	n, err := f.File.WriteAt(p, off)
-	unlock()
 	f.db.wrote(syncqueue.DB, max(0, len(p)-1))
 	f.countRollback()
 	return n, fullDisk(err)

@@ -215,10 +215,10 @@ func (w *walFile) refreshBefore(off int64) error {
 	if u == nil {
 		return nil
 	}
-	if still, err := w.db.stillUnsynced(w.turns(), u); !still {
+	if still, err := w.db.stillUnsynced(w.File, u); !still {
 		return err
 	}
-	n, err := rewrite(w.turns(), u.upTo.Load(), off)
+	n, err := rewrite(w.File, u.upTo.Load(), off)
 	w.uncounted.n += n
 	w.uncounted.salt = saltOf(u.header)
 	if err == nil {
@@ -240,14 +240,14 @@ func (w *walFile) refreshCheckpointed(off int64) error {
 	if u == nil || off < u.upTo.Load() {
 		return nil
 	}
-	if still, err := w.db.stillUnsynced(w.turns(), u); !still {
+	if still, err := w.db.stillUnsynced(w.File, u); !still {
 		return err
 	}
-	end, err := commitEnd(w.turns(), off)
+	end, err := commitEnd(w.File, off)
 	if err != nil {
 		return err
 	}
-	n, err := rewrite(w.turns(), u.upTo.Load(), end)
+	n, err := rewrite(w.File, u.upTo.Load(), end)
 	db.wrote(syncqueue.WAL, n)
 	if err != nil {
 		return err

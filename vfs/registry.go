@@ -66,7 +66,6 @@ func newLease(v *asyncVFS, file sqlitevfs.File, name *sqlitevfs.Filename, id ide
 	}
 	if db == nil {
 		db = newDatabase(v, id, name)
-		db.cipher = newCipherLock(file)
 		registry.dbs = append(registry.dbs, db)
 		db.observe()
 		opened = true

@@ -69,7 +69,6 @@ type walFile struct {
 // ReadAt reads the header or a part of a frame.
 func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 	w.read = off
-	defer w.db.cipher.lock()()
 	return w.File.ReadAt(p, off)
 }
 
@@ -77,10 +76,7 @@ func (w *walFile) ReadAt(p []byte, off int64) (int, error) {
 func (w *walFile) pageSize() int {
 	if w.size == 0 {
 		var header [walHeaderSize]byte
-		unlock := w.db.cipher.lock()
-		_, err := w.File.ReadAt(header[:], 0)
-		unlock()
-		if err != nil {
+		if _, err := w.File.ReadAt(header[:], 0); err != nil {
 			return maxPageSize
 		}
 		w.size = headerPageSize(header)
@@ -176,9 +172,7 @@ func (w *walFile) write(p []byte, off int64) (int, error) {
 	w.end = max(w.end, off+int64(len(p)))
 	if w.headerAt != 0 && off == w.headerAt+frameHeaderSize {
 		w.frame = append(w.frame, p...)
-		unlock := w.db.cipher.lock()
 		n, err := w.File.WriteAt(w.frame, w.headerAt)
-		unlock()
 		w.headerAt = 0
 		return max(0, n-frameHeaderSize), err
 	}
@@ -191,7 +185,6 @@ func (w *walFile) write(p []byte, off int64) (int, error) {
 		w.headerAt = off
 		return len(p), nil
 	}
-	defer w.db.cipher.lock()()
 	return w.File.WriteAt(p, off)
 }
 
@@ -201,9 +194,7 @@ func (w *walFile) flushHeader() error {
 	if w.headerAt == 0 {
 		return nil
 	}
-	unlock := w.db.cipher.lock()
 	_, err := w.File.WriteAt(w.frame, w.headerAt)
-	unlock()
 	w.headerAt = 0
 	return err
 }
