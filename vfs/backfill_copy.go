@@ -53,8 +53,10 @@ func (b *backfiller) copy(file sqlitevfs.File, h walindex.Header, from, to uint3
 			return errChecksums
 		}
 		err := b.db.writeDB(len(b.buf), func() error {
-			_, err := file.WriteAt(b.buf, int64(first-1)*int64(size))
-			return err
+			return b.db.withCipher(file, func() error {
+				_, err := file.WriteAt(b.buf, int64(first-1)*int64(size))
+				return err
+			})
 		})
 		if err != nil {
 			return err
@@ -90,11 +92,17 @@ func (b *backfiller) suits(file sqlitevfs.File, h walindex.Header) error {
 		return errUnsynced
 	}
 	// A VFS that writes whole blocks keeps others from those meanwhile by locks that this handle doesn't have.
-	if _, wrapped := file.(sqlitevfs.FileUnwrap); wrapped && h.PageSize%file.SectorSize() != 0 {
+	if wraps(file) && h.PageSize%file.SectorSize() != 0 {
 		return errSectors
 	}
 	var header [100]byte
-	if n, err := file.ReadAt(header[:], 0); n < len(header) && err != nil && err != io.EOF {
+	err := b.db.withCipher(file, func() error {
+		if n, err := file.ReadAt(header[:], 0); n < len(header) && err != nil && err != io.EOF {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if hasChecksums(header[:]) {

@@ -74,6 +74,7 @@ type database struct {
 
 	writers writerQueue
 	own     ownFile
+	ownMu   ioMutex // held while the library's own handles are read and written (see walHandle); no lock is taken while it is held but mu
 	dir     ownDir
 
 	jobHeader [walHeaderSize]byte // the running sync's of the WAL
@@ -101,6 +102,7 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 
 		refreshMu: make(ioMutex, 1),
 		own:       ownFile{ioMu: make(ioMutex, 1)},
+		ownMu:     make(ioMutex, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{
 		MinInterval: minInterval, Disabled: db.rules,
@@ -131,8 +133,8 @@ func (db *database) failed() error {
 
 // openWAL takes part in the WAL of that name, which file is a handle of.
 // The first to come opens the syncer's own handle, before this process's first write,
-// so that it sees every error of writing the file back.
-func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevfs.File, flags sqlitevfs.OpenFlag) error {
+// so that it sees every error of writing the file back. main is the connection's handle of the database.
+func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, main *dbFile, file sqlitevfs.File, flags sqlitevfs.OpenFlag) error {
 	db.walMu.Lock()
 	defer db.walMu.Unlock()
 
@@ -154,9 +156,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, file sqlitevf
 		return nil
 	}
 
-	// Without OPEN_CREATE go-sqlite3 doesn't sync the new file twice.
-	flags &^= sqlitevfs.OPEN_CREATE | sqlitevfs.OPEN_EXCLUSIVE
-	own, _, err := v.openBase(name, flags)
+	own, err := db.openOwnWAL(v, name, main, flags)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,9 @@ type dbFile struct {
 	// it ends that.
 	exclusive func()
 
+	// lent is set while the library's own handle of the WAL is opened (see walHandle).
+	lent sqlitevfs.File
+
 	lease   *lease
 	cleanup runtime.Cleanup
 	closed  bool

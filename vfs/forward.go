@@ -33,7 +33,15 @@ var (
 	_ sqlitevfs.FileSizeHint           = (*walFile)(nil)
 )
 
-func (f *dbFile) Unwrap() sqlitevfs.File { return f.File }
+// Unwrap returns the base VFS's file: that is how it finds the database that a WAL belongs to.
+// While it opens the WAL for the library's own use, it finds the library's own handle (see walHandle).
+func (f *dbFile) Unwrap() sqlitevfs.File {
+	if f.lent != nil {
+		return f.lent
+	}
+	return f.File
+}
+
 func (f *dbFile) SharedMemory() sqlitevfs.SharedMemory {
 	if f.takeBack {
 		// SQLite is about to give up the first of a checkpoint's locks.

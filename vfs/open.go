@@ -78,7 +78,7 @@ func (v *asyncVFS) openDB(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (s
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)
 	}
 	lease.db.dir.open(v, name.String())
-	lease.db.own.open(v, name, flags, lease.db.id)
+	lease.db.own.open(v, name, flags, lease.db.id, file)
 	return newDBFile(lease, knobs), flags, nil
 }
 
@@ -101,7 +101,7 @@ func (v *asyncVFS) openWAL(name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag) (
 		return file, out, nil
 	}
 	main.inheritFullfsync()
-	if err := main.db.openWAL(v, name, file, flags); err != nil {
+	if err := main.db.openWAL(v, name, main, file, flags); err != nil {
 		file.Close()
 		main.db.log().Error("asyncvfs: the WAL can't be opened", "database", main.db.name, "err", err) // as above
 		return nil, flags, sqlitevfs.SystemError(err, sqlite3.CANTOPEN)

@@ -21,17 +21,21 @@ type SharedMemoryPath interface {
 type ownFile struct {
 	mu   sync.Mutex
 	file sqlitevfs.File // nil until there is one; +checklocks:mu
+	// key is a handle for reading, of a base VFS that wraps another, which is there if file wasn't when the first connection came:
+	// the library's handle of the WAL has its cipher from it (see walHandle).
+	key sqlitevfs.File // +checklocks:mu
 
 	// ioMu is held while the file is read, written and synced. It is taken before mu.
 	ioMu ioMutex
 }
 
-// open is called while SQLite opens the database, and the name is valid.
+// open is called while SQLite opens the database, and the name is valid. conn is the connection's file.
 // Without the handle there are no checkpoints in the background, and a wait for durability is an error.
-func (o *ownFile) open(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag, id identity) {
+func (o *ownFile) open(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag, id identity, conn sqlitevfs.File) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.file != nil || flags&sqlitevfs.OPEN_READWRITE == 0 {
+	readOnly := flags&sqlitevfs.OPEN_READWRITE == 0
+	if o.file != nil || readOnly && (o.key != nil || !wraps(conn)) {
 		return
 	}
 	file, _, err := v.openBase(name, flags&^(sqlitevfs.OPEN_CREATE|sqlitevfs.OPEN_EXCLUSIVE))
@@ -42,7 +46,11 @@ func (o *ownFile) open(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.Op
 		file.Close()
 		return
 	}
-	o.file = file
+	if readOnly {
+		o.key = file
+	} else {
+		o.file = file
+	}
 }
 
 // close is called after the last connection's file was closed.
@@ -51,18 +59,29 @@ func (o *ownFile) close() {
 	defer o.ioMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.file != nil {
-		o.file.Close()
-		o.file = nil
+	for _, file := range []*sqlitevfs.File{&o.file, &o.key} {
+		if *file != nil {
+			(*file).Close()
+			*file = nil
+		}
 	}
 }
 
 // pragma passes on a PRAGMA that the connection's file has understood, such as an encrypting VFS's key.
-func (o *ownFile) pragma(name, value string) {
-	o.use(func(file sqlitevfs.File) error {
-		_, err := vfsutil.WrapPragma(file, name, value)
-		return err
-	})
+func (o *ownFile) pragma(db *database, name, value string) {
+	o.ioMu.Lock()
+	defer o.ioMu.Unlock()
+	o.mu.Lock()
+	files := []sqlitevfs.File{o.file, o.key}
+	o.mu.Unlock()
+	for _, file := range files {
+		if file != nil {
+			db.withCipher(file, func() error {
+				_, err := vfsutil.WrapPragma(file, name, value)
+				return err
+			})
+		}
+	}
 }
 
 // use uses the file. Nobody else does meanwhile.
@@ -75,6 +94,19 @@ func (o *ownFile) use(f func(sqlitevfs.File) error) error {
 	if file == nil {
 		return errNoHandle
 	}
+	return f(file)
+}
+
+// lend calls f with a handle that nobody else uses meanwhile, for a WAL to be opened that has its cipher; nil if there is none.
+func (o *ownFile) lend(f func(sqlitevfs.File) error) error {
+	o.ioMu.Lock()
+	defer o.ioMu.Unlock()
+	o.mu.Lock()
+	file := o.key
+	if file == nil {
+		file = o.file
+	}
+	o.mu.Unlock()
 	return f(file)
 }
 

@@ -11,6 +11,9 @@ type Index struct{}
 // Open returns [ErrUnsupported].
 func Open(string) (*Index, error) { return nil, ErrUnsupported }
 
+// WithIOLock returns [ErrUnsupported].
+func WithIOLock(string, bool, func() error) error { return ErrUnsupported }
+
 func (*Index) Close() error                              { return nil }
 func (*Index) Header() (Header, bool)                    { return Header{}, false }
 func (*Index) Backfilled() uint32                        { return 0 }

@@ -4,6 +4,7 @@ package walindex
 //
 // https://github.com/apple/darwin-xnu/blob/main/bsd/sys/fcntl.h
 const (
-	ofdSetLock = 90
-	ofdGetLock = 92
+	ofdSetLock  = 90
+	ofdWaitLock = 91
+	ofdGetLock  = 92
 )

@@ -39,6 +39,8 @@ const (
 	// Who checkpoints beside SQLite has it from the first page that is copied until nBackfill is published,
 	// also while the [Checkpoint] lock is given up.
 	Backfill Lock = 100
+	// FirstIOLock is the first of go-sqlite3's, as [WithIOLock] takes them.
+	FirstIOLock Lock = 9
 )
 
 // Read returns the lock of a read mark, from 0 to 4.
@@ -60,6 +62,8 @@ const (
 
 	locksAt  = 120 // the byte of the first lock
 	deadMans = 128 // the byte that everybody who uses the index has locked
+
+	ioLocks = 7 // go-sqlite3's locks for parts of blocks
 
 	regionSize  = 32768
 	firstFrames = (regionSize - framesAt - 8192*2) / 4 // frames in the first region

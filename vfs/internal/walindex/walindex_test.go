@@ -161,6 +161,49 @@ func TestBackfillLock(t *testing.T) {
 	require.True(t, ok)
 }
 
+// TestWithIOLock: while it is called, it has all locks that go-sqlite3 takes for parts of blocks, and no others.
+func TestWithIOLock(t *testing.T) {
+	c, x, path := open(t, "1")
+	pointer, err := c.FileControl("main", sqlite3.FCNTL_FILE_POINTER)
+	require.NoError(t, err)
+	io, ok := vfsutil.WrapSharedMemory(pointer.(sqlitevfs.File)).(interface {
+		IOLock(sqlitevfs.LockLevel, int64) error
+	})
+	held := func() (types []int16) {
+		for at := range int64(300) {
+			typ, err := x.lockOf(at)
+			require.NoError(t, err)
+			types = append(types, typ)
+		}
+		return types
+	}
+	var theirs []int16
+	if ok {
+		for id := range int64(100) {
+			require.NoError(t, io.IOLock(sqlitevfs.LOCK_EXCLUSIVE, id))
+		}
+		theirs = held()
+		for id := range int64(100) {
+			require.NoError(t, io.IOLock(sqlitevfs.LOCK_NONE, id))
+		}
+	}
+	before := held()
+	require.NoError(t, WithIOLock(path+"-shm", true, func() error {
+		if ok {
+			require.Equal(t, theirs, held())
+		}
+		require.NotEqual(t, before, held())
+		return nil
+	}))
+	require.Equal(t, before, held())
+	require.NoError(t, WithIOLock(path+"-shm", false, func() error {
+		return WithIOLock(path+"-shm", false, func() error { return nil })
+	}))
+	called := false
+	require.NoError(t, WithIOLock(path+"-none", true, func() error { called = true; return nil }))
+	require.True(t, called)
+}
+
 // TestNotInUse: an index that nobody uses isn't opened, nor is one made.
 func TestNotInUse(t *testing.T) {
 	_, err := Open(filepath.Join(t.TempDir(), "test.db-shm"))
