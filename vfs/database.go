@@ -51,7 +51,7 @@ type database struct {
 	unsynced   atomic.Pointer[unsynced]
 	refreshMu  ioMutex
 	generation atomic.Uint64 // of the WAL; it changes while mu is held
-	walEnd     atomic.Int64  // of what is counted of this generation; it changes while mu is held
+	walEnd     atomic.Int64  // of what is counted, and committed, of this generation; it changes while mu is held
 	markers    markers
 
 	mu       sync.Mutex
@@ -328,8 +328,8 @@ func (db *database) commits(w walBytes, commit bool) (seq, n uint64) {
 // walBytes are bytes that were written to the WAL.
 type walBytes struct {
 	n          int
-	end        int64  // of the last one
-	generation uint64 // that they belong to
+	end        int64  // of what of them is committed: what is taken back, others write over
+	generation uint64 // that this belongs to
 	salt       salt
 }
 

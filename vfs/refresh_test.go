@@ -195,3 +195,37 @@ func TestSpilledFramesTakenForDurable(t *testing.T) {
 	}
 	require.Equal(t, last, from)
 }
+
+// TestSpilledFramesOfOthers: frames that a rollback took back were synced, and another process has written over them.
+// What is there since isn't known to be durable.
+func TestSpilledFramesOfOthers(t *testing.T) {
+	rec := newRecorder()
+	fail := failing{kind: "sync", file: "wal", err: syscall.EIO}
+	rec.before = fail.hook
+	vfsName := register(t, rec, vfs.Logger(slog.New(slog.DiscardHandler)))
+	path := filepath.Join(handlesDir(t), "test.db")
+	c := open(t, path, vfsName, wal, full, noAuto)
+	theirs := open(t, path, "os", normal, noAuto)
+	exec(t, c, "PRAGMA cache_size=2; CREATE TABLE t(x)")
+	const many = "INSERT INTO t WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<20) SELECT zeroblob(3000) FROM n"
+	exec(t, c, "BEGIN; "+many+"; ROLLBACK")
+	rec.take()
+	exec(t, c, "INSERT INTO t VALUES(1)")
+	var committed int64
+	for _, o := range rec.take() {
+		if o.kind == "write" && o.file == "wal" {
+			committed = o.off + int64(o.size)
+		}
+	}
+	exec(t, theirs, "INSERT INTO t VALUES(2); INSERT INTO t VALUES(3)")
+
+	fail.on.Store(true)
+	require.ErrorIs(t, c.Exec("INSERT INTO t VALUES(4)"), sqlite3.IOERR_FSYNC)
+	fail.on.Store(false)
+	require.NoError(t, c.Close())
+	rec.take()
+	c = open(t, path, vfsName, full, noAuto)
+	require.Equal(t, "4", query(t, c, "SELECT count(*) FROM t"))
+	require.Equal(t, "ok", query(t, c, "PRAGMA async_wait"))
+	require.Equal(t, committed, firstWrite(rec.take()))
+}

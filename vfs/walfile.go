@@ -40,8 +40,10 @@ type walFile struct {
 	// wrote is set from a write to the end of the commit.
 	wrote bool
 	// commitFrame is set from the write of a transaction's last frame to the end of the commit.
-	// It is for the statistics only.
-	commitFrame bool
+	// It is for the statistics, and says that commitEnd, where that frame ends, is known, in commitGeneration.
+	commitFrame      bool
+	commitEnd        int64
+	commitGeneration uint64
 	// syncAsked is set once SQLite has asked for a sync: if a commit follows, it is at FULL.
 	// A later write doesn't clear it: where the last frame is padded to a sector,
 	// part of the padding is written after the sync.
@@ -144,7 +146,10 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 	// Of the size of the database, other than zero: this is the last frame of a transaction.
 	// https://sqlite.org/fileformat.html#wal_frame_header
 	if len(p) == frameHeaderSize && !header && binary.BigEndian.Uint32(p[4:]) != 0 {
-		w.commitFrame = true
+		w.commitFrame, w.commitEnd, w.commitGeneration = true, 0, w.db.generation.Load()
+		if size := w.pageSize(); w.size != 0 { // it could be read
+			w.commitEnd = off + frameHeaderSize + int64(size)
+		}
 	}
 	if off < w.db.walEnd.Load() && !header {
 		w.db.rewritten(off)
@@ -152,8 +157,6 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 	n, err = w.write(p, off)
 	// A write that fails may have written something all the same.
 	w.uncounted.n += len(p)
-	w.uncounted.end = max(w.uncounted.end, off+int64(len(p)))
-	w.uncounted.generation, w.uncounted.salt = w.db.generation.Load(), w.salt
 	w.wrote = true
 	w.newHeader = w.newHeader || header
 	if err != nil {
@@ -327,6 +330,9 @@ func (w *walFile) settle() {
 
 // published counts what was written. It returns the sequence that makes the commit durable, and its number.
 func (w *walFile) published() (seq, n uint64) {
+	if w.commitFrame {
+		w.uncounted.end, w.uncounted.generation, w.uncounted.salt = w.commitEnd, w.commitGeneration, w.salt
+	}
 	seq, n = w.db.commits(w.uncounted, w.commitFrame)
 	w.uncounted, w.wrote, w.syncAsked, w.commitFrame, w.end = walBytes{}, false, false, false, 0
 	w.committed, w.frames = w.frames, 0
