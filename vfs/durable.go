@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
@@ -125,6 +126,9 @@ func (db *database) header() (header [walHeaderSize]byte) {
 
 // syncRestarted makes durable what was in the WAL before it was started over.
 func (db *database) syncRestarted(ctx context.Context, asking *dbFile) error {
+	if db.rules.Off(rules.ForeignRestarts) {
+		return nil
+	}
 	header := db.header()
 	none := header == [walHeaderSize]byte{} // it was truncated: how often since then can't be told
 	db.coverage.mu.Lock()

@@ -58,6 +58,8 @@ const (
 	Marker
 	// MarkerStays keeps that until all that the failed sync may have left undone is durable.
 	MarkerStays
+	// ForeignRestarts has a wait make the database file durable too, once another process may have started the WAL over.
+	ForeignRestarts
 
 	// All is all of them.
 	All = 1<<iota - 1
@@ -82,7 +84,7 @@ func (s Set) Off(r Set) bool { return s&r == r }
 var names = [...]string{
 	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
 	"publish", "one-backfill", "partial", "distrust", "salts", "doubt",
-	"marker", "marker-stays",
+	"marker", "marker-stays", "foreign-restarts",
 }
 
 // Parse is the inverse of [Set.String], for a single rule.
