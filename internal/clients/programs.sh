@@ -12,14 +12,14 @@ trap 'chmod -R u+w "$dir" && rm -rf "$dir"' EXIT
 export GOFLAGS=-mod=mod GOWORK=off
 failed=0
 
-# fetch MODULE VERSION: copies it to $dir/work.
+# fetch MODULE VERSION: copies it to $dir/copy.
 fetch() {
 	local source
 	source=$(go mod download -json "$1@$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 	[ -d "$source" ] || return 1
-	rm -rf "$dir/work"
-	cp -r "$source" "$dir/work"
-	chmod -R u+w "$dir/work"
+	rm -rf "$dir/copy"
+	cp -r "$source" "$dir/copy"
+	chmod -R u+w "$dir/copy"
 }
 
 # shim: makes the packages of two drivers out of go-sqlite3: what the tests use of them is their import.
@@ -129,7 +129,7 @@ compare() {
 	shift 2
 	for which in os async; do
 		rm -f "$dir/used"
-		(cd "$dir/work/$folder" && SHIM_VFS=$which SHIM_USED=$dir/used go test -count=1 -timeout 8m -json "$@" >"$dir/$which.json" 2>"$dir/$which.err") || true
+		(cd "$dir/copy/$folder" && SHIM_VFS=$which SHIM_USED=$dir/used go test -count=1 -timeout 8m -json "$@" >"$dir/$which.json" 2>"$dir/$which.err") || true
 		# A line for each test: how it ended, its package and name.
 		sed -n 's/.*"Action":"\(pass\|fail\|skip\)","Package":"\([^"]*\)","Test":"\([^"]*\)".*/\1 \2 \3/p' "$dir/$which.json" | sort -k2 >"$dir/$which.txt"
 	done
@@ -163,7 +163,7 @@ with() {
 	local folder=$1
 	shift
 	(
-		cd "$dir/work/$folder"
+		cd "$dir/copy/$folder"
 		go mod edit -require=github.com/docusnap/asyncvfs@v0.0.0 -replace=github.com/docusnap/asyncvfs="$root"
 		for driver in "$@"; do
 			local module=github.com/mattn/go-sqlite3
