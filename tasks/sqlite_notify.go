@@ -1,22 +1,20 @@
 package tasks
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/docusnap/asyncvfs/tasks/internal/waiters"
+)
 
 // notifier tells those who wait that a task may have changed.
 type notifier struct {
 	mu      sync.Mutex
-	waiting map[string]*watched // by id; +checklocks:mu
-	polling bool                // somebody looks for what others commit; +checklocks:mu
-	closed  bool                // +checklocks:mu
+	waiting waiters.Set // +checklocks:mu
+	polling bool        // somebody looks for what others commit; +checklocks:mu
+	closed  bool        // +checklocks:mu
 	// own are the entries of the log of changes that this backend has written since the last look at it, in order:
 	// whom they concern is told. +checklocks:mu
 	own []logRange
-}
-
-// watched is a task that somebody waits for. All who do share the channel: to tell them is the same work for any number.
-type watched struct {
-	changed chan struct{}
-	n       int // who wait; +checklocks:notifier.mu
 }
 
 // wait returns a channel that is closed once the task may have changed. It calls start if nobody looks for what others commit.
@@ -24,61 +22,27 @@ func (n *notifier) wait(id string, start func()) (changed <-chan struct{}, stop 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		c := make(chan struct{})
-		close(c)
-		return c, func() {}
+		return waiters.Told()
 	}
-	if n.waiting == nil {
-		n.waiting = map[string]*watched{}
-	}
-	w := n.waiting[id]
-	if w == nil {
-		w = &watched{changed: make(chan struct{})}
-		n.waiting[id] = w
-	}
-	w.n++
 	if !n.polling {
 		n.polling = true
 		start()
 	}
-	return w.changed, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		// Once they are told, others may wait for the same task.
-		if w.n--; w.n == 0 && n.waiting[id] == w {
-			delete(n.waiting, id)
-		}
-	}
+	return n.waiting.Add(id, &n.mu)
 }
 
 // changed tells those who wait for one of the tasks, or for any.
 func (n *notifier) changed(ids ...string) {
-	if len(ids) == 0 {
-		return
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.tell("")
-	for _, id := range ids {
-		n.tell(id)
-	}
-}
-
-// tell needs n.mu.
-func (n *notifier) tell(id string) {
-	if w := n.waiting[id]; w != nil {
-		close(w.changed)
-		delete(n.waiting, id)
-	}
+	n.waiting.Changed(ids)
 }
 
 // all tells everybody.
 func (n *notifier) all() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for id := range n.waiting {
-		n.tell(id)
-	}
+	n.waiting.All()
 }
 
 // close tells everybody, also those who come later.
@@ -93,7 +57,7 @@ func (n *notifier) close() {
 func (n *notifier) goOn() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.polling = !n.closed && len(n.waiting) > 0
+	n.polling = !n.closed && !n.waiting.Empty()
 	if !n.polling {
 		n.own = nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/docusnap/asyncvfs/tasks/internal/waiters"
 )
 
 // notifier tells those who wait that a task may have changed.
@@ -17,25 +19,18 @@ type notifier struct {
 	done     sync.WaitGroup
 
 	mu        sync.Mutex
-	waiting   map[string]*watched // by id; +checklocks:mu
-	running   bool                // the goroutines; +checklocks:mu
-	listening bool                // +checklocks:mu
-	closed    bool                // +checklocks:mu
-	out       outbox              // +checklocks:mu
-	alarm     *time.Timer         // tells who waits for any task; +checklocks:mu
-	held      time.Duration       // until the next look for changes that are held back; 0 if none are; +checklocks:mu
-	alarmAt   time.Time           // zero if it isn't set; +checklocks:mu
-}
-
-// watched is a task that somebody waits for. All who do share the channel: to tell them is the same work for any number.
-type watched struct {
-	changed chan struct{}
-	n       int // who wait; +checklocks:notifier.mu
+	waiting   waiters.Set   // +checklocks:mu
+	running   bool          // the goroutines; +checklocks:mu
+	listening bool          // +checklocks:mu
+	closed    bool          // +checklocks:mu
+	out       outbox        // +checklocks:mu
+	alarm     *time.Timer   // tells who waits for any task; +checklocks:mu
+	held      time.Duration // until the next look for changes that are held back; 0 if none are; +checklocks:mu
+	alarmAt   time.Time     // zero if it isn't set; +checklocks:mu
 }
 
 func (n *notifier) init(b *backend, poll time.Duration, noListen bool) {
 	n.backend, n.poll, n.noListen = b, poll, noListen
-	n.waiting = map[string]*watched{}
 	n.looks, n.sends = make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
@@ -58,16 +53,8 @@ func (n *notifier) wait(id string) (changed <-chan struct{}, stop func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		c := make(chan struct{})
-		close(c)
-		return c, func() {}
+		return waiters.Told()
 	}
-	w := n.waiting[id]
-	if w == nil {
-		w = &watched{changed: make(chan struct{})}
-		n.waiting[id] = w
-	}
-	w.n++
 	if !n.running {
 		n.running = true
 		n.done.Add(1)
@@ -77,44 +64,21 @@ func (n *notifier) wait(id string) (changed <-chan struct{}, stop func()) {
 			go n.listen()
 		}
 	}
-	return w.changed, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		// Once they are told, others may wait for the same task.
-		if w.n--; w.n == 0 && n.waiting[id] == w {
-			delete(n.waiting, id)
-		}
-	}
+	return n.waiting.Add(id, &n.mu)
 }
 
 // tell tells those who wait for one of the tasks, or for any.
 func (n *notifier) tell(ids []string) {
-	if len(ids) == 0 {
-		return
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.tellOne("")
-	for _, id := range ids {
-		n.tellOne(id)
-	}
-}
-
-// tellOne needs n.mu.
-func (n *notifier) tellOne(id string) {
-	if w := n.waiting[id]; w != nil {
-		close(w.changed)
-		delete(n.waiting, id)
-	}
+	n.waiting.Changed(ids)
 }
 
 // all tells everybody here.
 func (n *notifier) all() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for id := range n.waiting {
-		n.tellOne(id)
-	}
+	n.waiting.All()
 }
 
 // made tells of changes of this backend: those who wait here, and other processes.
@@ -153,7 +117,7 @@ func (n *notifier) wakeAfter(d time.Duration) {
 	n.alarm = time.AfterFunc(d, func() {
 		n.mu.Lock()
 		n.alarmAt = time.Time{}
-		n.tellOne("")
+		n.waiting.Tell("")
 		n.mu.Unlock()
 	})
 }
@@ -183,7 +147,7 @@ func (n *notifier) watch() {
 		case <-timer.C:
 		}
 		n.mu.Lock()
-		listening, waiting := n.listening, len(n.waiting) > 0
+		listening, waiting := n.listening, !n.waiting.Empty()
 		n.mu.Unlock()
 		if waiting || asked {
 			err := n.lookAtLog()
