@@ -166,7 +166,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, main *dbFile,
 	var known salt
 	u, err := db.recall(file)
 	if err == nil && u != nil {
-		err = db.distrust(u, distrustPatience)
+		err = db.distrust(distrustPatience)
 	}
 	if err != nil {
 		own.Close()

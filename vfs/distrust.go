@@ -18,10 +18,6 @@ import (
 // distrustPatience is how long it is tried at most to get the lock of a checkpoint that another one has, whose disk may hang.
 const distrustPatience = 30 * time.Second
 
-// errStartedOver is why it may be too late. As a rule it isn't: whoever starts the WAL over has synced the database file before,
-// and the kernel tells each handle that was open of what it couldn't write.
-var errStartedOver = errors.New("another process has started the WAL over since the sync failed")
-
 // errDistrust is why the WAL can't be opened.
 var errDistrust = errors.New("after a failed sync, frames must be brought over once more, and another checkpoint goes on and on")
 
@@ -74,24 +70,35 @@ func (db *database) takeBack() {
 	if u == nil {
 		return
 	}
-	err := db.distrust(u, distrustPatience)
-	if errors.Is(err, errStartedOver) {
-		db.log().Error("asyncvfs: another process has started the WAL over since a sync of the database file failed; "+
-			"if its own sync of that didn't fail too, or there was none, as at synchronous=OFF, check the database, such as with PRAGMA integrity_check",
-			"database", db.name)
-		return
-	}
-	if err != nil {
+	if err := db.distrust(distrustPatience); err != nil {
 		db.log().Error("asyncvfs: after a failed sync, what was brought over to the database file is still taken for durable by other processes",
 			"database", db.name, "err", err)
 	}
+	if db.startedOver(u) {
+		db.log().Error("asyncvfs: another process has started the WAL over since a sync of the database file failed; "+
+			"if its own sync of that didn't fail too, or there was none, as at synchronous=OFF, check the database, such as with PRAGMA integrity_check",
+			"database", db.name)
+	}
+}
+
+// startedOver reports whether another process has started the WAL over since a sync of the database file failed,
+// so that it may be too late to take anything back. As a rule it isn't: whoever does that has synced the database file before,
+// and the kernel tells each handle that was open of what it couldn't write.
+func (db *database) startedOver(u *unsynced) bool {
+	done, open := db.useWAL()
+	defer done()
+	if !open || u.file != syncqueue.DB.String() || u.doubt {
+		return false
+	}
+	header, ok, err := readWALHeader(db.walHandle())
+	return err == nil && ok && header != u.header
 }
 
 // distrust has all frames of the WAL brought over once more, by the next checkpoint of whichever process.
 // To those who read it doesn't matter: they never take less than nBackfill for too little.
 //
 // Where nobody uses the WAL-index, the next one to open the database makes it anew, with nothing brought over.
-func (db *database) distrust(u *unsynced, patience time.Duration) error {
+func (db *database) distrust(patience time.Duration) error {
 	if db.rules.Off(rules.Distrust) {
 		return nil
 	}
@@ -113,10 +120,6 @@ func (db *database) distrust(u *unsynced, patience time.Duration) error {
 			return err
 		}
 		if ok {
-			h, whole := index.Header()
-			if whole && u.file == syncqueue.DB.String() && !u.doubt && saltOf(u.header) != h.Salt {
-				return errors.Join(errStartedOver, index.Unlock(walindex.Checkpoint))
-			}
 			index.SetBackfilled(0)
 			return index.Unlock(walindex.Checkpoint)
 		}

@@ -336,7 +336,7 @@ func (db *database) lookForMarker(inCheckpoint bool) error {
 	trusted := true
 	if inCheckpoint {
 		trusted = db.takeBackNow()
-	} else if err := db.distrust(u, holdPatience); err != nil {
+	} else if err := db.distrust(holdPatience); err != nil {
 		return err
 	}
 	db.mu.Lock()
