@@ -271,7 +271,7 @@ func (k *worker) failed(what string, err error) {
 	if k.stays && k.run.fault.explains(err) {
 		return // a handle from before the fault is told of it whenever it comes to sync
 	}
-	k.run.failed(fmt.Sprintf("worker %d: %s: %v", k.id, what, err), err)
+	k.run.failed(fmt.Sprintf("worker %d: %s: %v (logged last: %v)", k.id, what, err, &logged), err)
 }
 
 // ints returns the first row of a query.
