@@ -53,10 +53,8 @@ func (b *backfiller) copy(file sqlitevfs.File, h walindex.Header, from, to uint3
 			return errChecksums
 		}
 		err := b.db.writeDB(len(b.buf), func() error {
-			return b.db.withCipher(file, func() error {
-				_, err := file.WriteAt(b.buf, int64(first-1)*int64(size))
-				return err
-			})
+			_, err := file.WriteAt(b.buf, int64(first-1)*int64(size))
+			return err
 		})
 		if err != nil {
 			return err
@@ -96,13 +94,7 @@ func (b *backfiller) suits(file sqlitevfs.File, h walindex.Header) error {
 		return errSectors
 	}
 	var header [100]byte
-	err := b.db.withCipher(file, func() error {
-		if n, err := file.ReadAt(header[:], 0); n < len(header) && err != nil && err != io.EOF {
-			return err
-		}
-		return nil
-	})
-	if err != nil {
+	if n, err := file.ReadAt(header[:], 0); n < len(header) && err != nil && err != io.EOF {
 		return err
 	}
 	if hasChecksums(header[:]) {

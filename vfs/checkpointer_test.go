@@ -117,9 +117,23 @@ func TestNeverBusy(t *testing.T) {
 	require.Zero(t, s.FailedCheckpoints)
 }
 
-// TestCheckpointHangs: commits wait only so long for a checkpoint whose disk hangs, and then go on without it.
+// TestCheckpointHangs: commits wait only so long for a checkpoint whose disk hangs, and then go on without it,
+// also where handles of the base VFS have something in common.
 func TestCheckpointHangs(t *testing.T) {
-	rec := newRecorder()
+	plain, cipher := newRecorder(), newCipherBase()
+	for _, tt := range []struct {
+		name string
+		base sqlitevfs.VFS
+		rec  *recorder
+	}{
+		{"plain", plain, plain},
+		{"cipher", cipher, cipher.recorder},
+	} {
+		t.Run(tt.name, func(t *testing.T) { checkpointHangs(t, tt.base, tt.rec) })
+	}
+}
+
+func checkpointHangs(t *testing.T, base sqlitevfs.VFS, rec *recorder) {
 	hang, goOn := atomic.Bool{}, make(chan struct{})
 	rec.before = func(o op) error {
 		if o.kind == "write" && o.file == "db" && o.own && hang.Load() {
@@ -129,7 +143,7 @@ func TestCheckpointHangs(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "test.db")
 	var log logs
-	c := open(t, path, register(t, rec, vfs.Logger(log.logger())), wal, normal, often)
+	c := open(t, path, register(t, base, vfs.Logger(log.logger())), wal, normal, often)
 	exec(t, c, "CREATE TABLE t(x)")
 	hang.Store(true)
 	fill(t, c, "t", 300)

@@ -74,7 +74,6 @@ type database struct {
 
 	writers writerQueue
 	own     ownFile
-	ownMu   ioMutex // held while the library's own handles are read and written (see walHandle); no lock is taken while it is held but mu
 	dir     ownDir
 
 	jobHeader [walHeaderSize]byte // the running sync's of the WAL
@@ -102,7 +101,6 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 
 		refreshMu: make(ioMutex, 1),
 		own:       ownFile{ioMu: make(ioMutex, 1)},
-		ownMu:     make(ioMutex, 1),
 	}
 	db.queue = syncqueue.New[*waiter](syncqueue.Config{
 		MinInterval: minInterval, Disabled: db.rules,

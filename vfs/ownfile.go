@@ -21,8 +21,8 @@ type SharedMemoryPath interface {
 type ownFile struct {
 	mu   sync.Mutex
 	file sqlitevfs.File // nil until there is one; +checklocks:mu
-	// key is a handle for reading, of a base VFS that wraps another, which is there if file wasn't when the first connection came:
-	// the library's handle of the WAL has its cipher from it (see walHandle).
+	// key is a second handle, where the base VFS wraps another: the library's handle of the WAL has its cipher from it
+	// (see walHandle). It is never read nor written, so the WAL doesn't wait for a disk that the database file waits for.
 	key sqlitevfs.File // +checklocks:mu
 
 	// ioMu is held while the file is read, written and synced. It is taken before mu.
@@ -34,23 +34,25 @@ type ownFile struct {
 func (o *ownFile) open(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag, id identity, conn sqlitevfs.File) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	readOnly := flags&sqlitevfs.OPEN_READWRITE == 0
-	if o.file != nil || readOnly && (o.key != nil || !wraps(conn)) {
-		return
+	if o.key == nil && wraps(conn) {
+		o.key = openSame(v, name, flags, id)
 	}
+	if o.file == nil && flags&sqlitevfs.OPEN_READWRITE != 0 {
+		o.file = openSame(v, name, flags, id)
+	}
+}
+
+// openSame opens the file once more; nil if that fails, or if it is another one by now.
+func openSame(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag, id identity) sqlitevfs.File {
 	file, _, err := v.openBase(name, flags&^(sqlitevfs.OPEN_CREATE|sqlitevfs.OPEN_EXCLUSIVE))
 	if err != nil {
-		return
+		return nil
 	}
 	if same, err := v.identify(file, name.String()); err != nil || !same.same(id) {
 		file.Close()
-		return
+		return nil
 	}
-	if readOnly {
-		o.key = file
-	} else {
-		o.file = file
-	}
+	return file
 }
 
 // close is called after the last connection's file was closed.
@@ -68,18 +70,14 @@ func (o *ownFile) close() {
 }
 
 // pragma passes on a PRAGMA that the connection's file has understood, such as an encrypting VFS's key.
-func (o *ownFile) pragma(db *database, name, value string) {
+func (o *ownFile) pragma(name, value string) {
 	o.ioMu.Lock()
 	defer o.ioMu.Unlock()
 	o.mu.Lock()
-	files := []sqlitevfs.File{o.file, o.key}
-	o.mu.Unlock()
-	for _, file := range files {
+	defer o.mu.Unlock()
+	for _, file := range []sqlitevfs.File{o.file, o.key} {
 		if file != nil {
-			db.withCipher(file, func() error {
-				_, err := vfsutil.WrapPragma(file, name, value)
-				return err
-			})
+			vfsutil.WrapPragma(file, name, value)
 		}
 	}
 }
@@ -97,17 +95,11 @@ func (o *ownFile) use(f func(sqlitevfs.File) error) error {
 	return f(file)
 }
 
-// lend calls f with a handle that nobody else uses meanwhile, for a WAL to be opened that has its cipher; nil if there is none.
+// lend calls f with the handle that a WAL has its cipher from, while that is opened; nil if there is none.
 func (o *ownFile) lend(f func(sqlitevfs.File) error) error {
-	o.ioMu.Lock()
-	defer o.ioMu.Unlock()
 	o.mu.Lock()
-	file := o.key
-	if file == nil {
-		file = o.file
-	}
-	o.mu.Unlock()
-	return f(file)
+	defer o.mu.Unlock()
+	return f(o.key)
 }
 
 func (o *ownFile) isOpen() bool {

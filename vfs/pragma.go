@@ -65,7 +65,7 @@ func (f *dbFile) Pragma(name, value string) (string, error) {
 	}
 	result, err := vfsutil.WrapPragma(f.File, name, value)
 	if err == nil {
-		f.db.own.pragma(f.db, name, value)
+		f.db.own.pragma(name, value)
 	}
 	return result, err
 }
