@@ -366,6 +366,14 @@ func (db *database) indexPath() string {
 	return strings.TrimSuffix(db.walNames[0].name, "-wal") + "-shm"
 }
 
+// nextIndexPath is [database.indexPath] for when the WAL may not be open yet.
+func (db *database) nextIndexPath() string {
+	if path, ok := db.own.indexPath(); ok {
+		return path
+	}
+	return strings.TrimSuffix(db.walPath, "-wal") + "-shm"
+}
+
 // walHandle returns the library's own handle of the WAL. The WAL is open.
 func (db *database) walHandle() sqlitevfs.File {
 	db.mu.Lock()

@@ -3,7 +3,6 @@ package vfs
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
@@ -102,11 +101,7 @@ func (db *database) distrust(patience time.Duration) error {
 	if db.rules.Off(rules.Distrust) {
 		return nil
 	}
-	path, ok := db.own.indexPath()
-	if !ok {
-		path = strings.TrimSuffix(db.walPath, "-wal") + "-shm"
-	}
-	index, err := walindex.Open(path)
+	index, err := walindex.Open(db.nextIndexPath())
 	if errors.Is(err, walindex.ErrNotThere) || errors.Is(err, walindex.ErrUnsupported) || err != nil && db.rules.Off(rules.Doubt) {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -176,16 +177,52 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 	}
 	db.markers.mu.Lock()
 	defer db.markers.mu.Unlock()
-	// Another process may have failed too: what both take for durable is.
-	if old, raw, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot && !bytes.Equal(raw, db.markers.raw) {
-		if bytes.Equal(old.Header, m.Header) && bytes.Equal(old.Salt, m.Salt) {
-			m.Durable = min(m.Durable, old.Durable)
+	write := func() error {
+		// Another process may have failed too: what both take for durable is.
+		if old, raw, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot && !bytes.Equal(raw, db.markers.raw) {
+			if bytes.Equal(old.Header, m.Header) && bytes.Equal(old.Salt, m.Salt) {
+				m.Durable = min(m.Durable, old.Durable)
+			}
 		}
+		return db.writeMarker(m)
 	}
-	if err := db.writeMarker(m); err != nil {
+	err := db.withMarker(markerPatience, write)
+	if errors.Is(err, errMarkerTaken) {
+		err = write() // better at the same time than not at all
+	}
+	if err != nil {
 		db.log().Error("asyncvfs: a sync has failed, and what is in doubt can't be noted for other processes: "+
 			"let this one open the database anew, and commit or async_wait, before it ends",
 			"database", db.name, "marker", db.markerPath(), "err", err)
+	}
+}
+
+// markerPatience is how long another process may take to write or remove the marker.
+const markerPatience = time.Second
+
+// errMarkerTaken is returned while another process writes or removes the marker.
+var errMarkerTaken = errors.New("another process writes or removes it")
+
+// withMarker calls f while no other process writes the marker or removes it.
+// Where the WAL-index can't be had, none has the WAL open, or it has no locks for that.
+func (db *database) withMarker(patience time.Duration, f func() error) error {
+	index, err := walindex.Open(db.nextIndexPath())
+	if err != nil {
+		return f()
+	}
+	defer index.Close()
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		ok, err := index.TryLock(walindex.Marker)
+		if err != nil {
+			return f()
+		}
+		if ok {
+			defer index.Unlock(walindex.Marker)
+			return f()
+		}
+		if time.Since(start) >= patience {
+			return errMarkerTaken
+		}
 	}
 }
 
@@ -268,7 +305,7 @@ func (db *database) resolved(seq uint64) {
 	db.markers.after = max(1, seq)
 	db.markers.due.Store(true)
 	if db.rules.Off(rules.MarkerStays) {
-		db.unmark()
+		db.dropMarker()
 	}
 }
 
@@ -282,10 +319,11 @@ func (db *database) settleMarker(durable uint64) {
 	db.dropMarker()
 }
 
-// dropMarker removes a marker that has nothing to say any more. To leave it does no harm.
+// dropMarker removes a marker that has nothing to say any more. To leave it does no harm:
+// where another process sees to it just then, that is left to the next sync, or to the next to open the database.
 // +checklocks:db.markers.mu
 func (db *database) dropMarker() {
-	if err := db.unmark(); err != nil {
+	if err := db.withMarker(0, db.unmark); err != nil && !errors.Is(err, errMarkerTaken) {
 		db.log().Warn("asyncvfs: the marker of a failed sync can't be removed, though all is durable by now; the next to open the database tries again",
 			"database", db.name, "err", err)
 	}

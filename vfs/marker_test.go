@@ -153,7 +153,12 @@ func TestMarkerWhileOpen(t *testing.T) {
 			require.ErrorIs(t, other.Exec("INSERT INTO t VALUES(3)"), sqlite3.IOERR_FSYNC)
 			require.FileExists(t, path+"-unsynced")
 			ours.take()
-			exec(t, c, sql)
+			if sql == "PRAGMA async_wait" {
+				exec(t, c, sql)
+			} else {
+				// The other process may be taking back what it has brought over just then.
+				eventually(t, func() bool { return query(t, c, sql) == "0" })
+			}
 			require.NotZero(t, count(ours.take(), "write", "wal"))
 			eventually(t, func() bool { _, err := os.Stat(path + "-unsynced"); return os.IsNotExist(err) })
 			require.NoError(t, other.Close())
@@ -246,5 +251,29 @@ func TestStartedOverTooSoon(t *testing.T) {
 
 	again := open(t, path, name, full)
 	exec(t, again, "PRAGMA async_wait")
+	eventually(t, func() bool { _, err := os.Stat(path + "-unsynced"); return os.IsNotExist(err) })
+}
+
+// TestMarkerOneAtATime: a process doesn't remove the marker while another one may be writing its own.
+func TestMarkerOneAtATime(t *testing.T) {
+	if !walindex.Supported {
+		t.Skip("no locks")
+	}
+	path, _, _ := failedElsewhere(t, 0)
+	ours := newMarking()
+	c := open(t, path, ours.register(t, "-ours"), full, noAuto)
+	require.Equal(t, "2", query(t, c, "SELECT count(*) FROM t"))
+	theirs, err := walindex.Open(path + "-shm")
+	require.NoError(t, err)
+	defer theirs.Close()
+	ok, err := theirs.TryLock(walindex.Marker)
+	require.NoError(t, err)
+	require.True(t, ok)
+	exec(t, c, "PRAGMA async_wait")
+	exec(t, c, "INSERT INTO t VALUES(4)")
+	require.FileExists(t, path+"-unsynced")
+	require.NoError(t, theirs.Unlock(walindex.Marker))
+	// With the next sync it goes.
+	exec(t, c, "INSERT INTO t VALUES(5)")
 	eventually(t, func() bool { _, err := os.Stat(path + "-unsynced"); return os.IsNotExist(err) })
 }

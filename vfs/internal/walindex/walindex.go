@@ -39,6 +39,8 @@ const (
 	// Who checkpoints beside SQLite has it from the first page that is copied until nBackfill is published,
 	// also while the [Checkpoint] lock is given up.
 	Backfill Lock = 100
+	// Marker isn't either. Who has it may write or remove the marker of a failed sync.
+	Marker Lock = 101
 	// FirstIOLock is the first of go-sqlite3's, as [WithIOLock] takes them.
 	FirstIOLock Lock = 9
 )
