@@ -1,6 +1,8 @@
 package tasks_test
 
 import (
+	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -89,4 +91,114 @@ func TestChanges(t *testing.T) {
 		_, err = st.Changes(ctx, 0, limit)
 		require.ErrorIs(t, err, tasks.ErrInvalid)
 	}
+}
+
+// TestSettledLooks: what a look and the durability of what it finds cost together is one statement, of one task, found or not,
+// and one transaction, of several; and it returns only what is durable, or the error that it isn't.
+func TestSettledLooks(t *testing.T) {
+	ctx := t.Context()
+	m := newMeter()
+	path := filepath.Join(t.TempDir(), "t.db")
+	st, err := tasks.Open(ctx, path, m.option())
+	require.NoError(t, err)
+	defer st.Close()
+	stats := func() vfs.Statistics {
+		s, err := vfs.Stats(path)
+		require.NoError(t, err)
+		return s
+	}
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	require.NoError(t, st.Update(ctx, "a", tasks.Completed, 1))
+	require.NoError(t, st.Create(ctx, "b", tasks.Form))
+	looks := map[string]func(){
+		"status": func() {
+			for id, want := range map[string]error{"a": nil, "none": tasks.ErrNotFound, "": tasks.ErrInvalid} {
+				info, err := st.StatusSettled(ctx, id)
+				require.ErrorIs(t, err, want)
+				if want == nil {
+					plain, err := st.Status(ctx, id)
+					require.NoError(t, err)
+					require.Equal(t, plain, info)
+				}
+			}
+		},
+		"result": func() {
+			for id, want := range map[string]error{"a": nil, "none": tasks.ErrNotFound, "": tasks.ErrInvalid} {
+				res, err := st.ResultSettled(ctx, id)
+				require.ErrorIs(t, err, want)
+				if want == nil {
+					plain, err := st.Result(ctx, id)
+					require.NoError(t, err)
+					require.Equal(t, plain, res)
+				}
+			}
+		},
+	}
+	for _, look := range looks {
+		look()
+	}
+	for name, cost := range map[string]struct {
+		look func() error
+		want int // statements
+	}{
+		"status":         {func() error { _, err := st.StatusSettled(ctx, "a"); return err }, 1},
+		"no status":      {func() error { _, err := st.StatusSettled(ctx, "none"); return notFoundIsFine(err) }, 1},
+		"result":         {func() error { _, err := st.ResultSettled(ctx, "a"); return err }, 1},
+		"no result":      {func() error { _, err := st.ResultSettled(ctx, "none"); return notFoundIsFine(err) }, 1},
+		"several":        {func() error { _, errs := st.StatusesSettled(ctx, []string{"a", "b"}); return errors.Join(errs...) }, 2 + 2 + 1},
+		"apart, a check": {func() error { _, err := st.Status(ctx, "a"); return errors.Join(err, st.Settle(ctx)) }, 2},
+	} {
+		before := stats()
+		_, _, others, what := m.during(func() { require.NoError(t, cost.look(), name) })
+		require.Equal(t, cost.want, others, "%s: %v", name, what)
+		require.Equal(t, before.Syncs, stats().Syncs, name)
+	}
+
+	// What isn't durable is made so first, whoever has changed it, and also if it is that there is no task any more.
+	for name, change := range map[string]func(){
+		"own":       func() { require.NoError(t, st.Create(ctx, "own", tasks.Form, tasks.Relaxed())) },
+		"another's": func() { sqlFile(t, path, "UPDATE tasks SET updated_at=updated_at+1 WHERE id='b'") },
+		"deleted":   func() { require.NoError(t, st.Delete(ctx, "own", tasks.Relaxed())) },
+		"emptied":   func() { sqlFile(t, path, "DELETE FROM task_changes") },
+	} {
+		for _, look := range []func() error{
+			func() error { _, err := st.StatusSettled(ctx, "own"); return notFoundIsFine(err) },
+			func() error { _, err := st.ResultSettled(ctx, "own"); return notFoundIsFine(err) },
+			func() error { _, errs := st.StatusesSettled(ctx, []string{"a", "b"}); return errors.Join(errs...) },
+		} {
+			if name == "deleted" || name == "own" {
+				_ = st.Delete(ctx, "own")
+				require.NoError(t, st.Create(ctx, "own", tasks.Form))
+			}
+			if name == "own" {
+				require.NoError(t, st.Delete(ctx, "own"))
+			}
+			change()
+			require.NoError(t, look())
+			require.Zero(t, stats().PendingCommits, name)
+		}
+	}
+	require.NoError(t, st.Close())
+	_, err = st.StatusSettled(ctx, "a")
+	require.ErrorIs(t, err, tasks.ErrClosed)
+	_, err = st.ResultSettled(ctx, "a")
+	require.ErrorIs(t, err, tasks.ErrClosed)
+
+	// Who can't say that anything is durable says so, and doesn't tell what it has seen.
+	reader, err := tasks.Open(ctx, path, tasks.ReadOnly())
+	require.NoError(t, err)
+	defer reader.Close()
+	info, err := reader.StatusSettled(ctx, "a")
+	require.ErrorIs(t, err, tasks.ErrReadOnly)
+	require.Zero(t, info)
+	res, err := reader.ResultSettled(ctx, "a")
+	require.ErrorIs(t, err, tasks.ErrReadOnly)
+	require.Zero(t, res)
+}
+
+func notFoundIsFine(err error) error {
+	if errors.Is(err, tasks.ErrNotFound) {
+		return nil
+	}
+	return err
 }

@@ -14,8 +14,9 @@ import (
 
 // reader is a connection that reads.
 type reader struct {
-	conn                   *conn
-	get, look, holds, last *sqlite3.Stmt
+	conn                    *conn
+	get, look, holds, last  *sqlite3.Stmt
+	getSettled, lookSettled *sqlite3.Stmt // see settledSQL
 }
 
 func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
@@ -37,6 +38,8 @@ func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
 		{&r.look, "SELECT " + infoColumns + " FROM tasks WHERE id=?1"},
 		{&r.holds, "SELECT 1 FROM task_leases WHERE id=? AND lease=?"},
 		{&r.last, lastChange},
+		{&r.getSettled, settledSQL(infoColumns + ", result")},
+		{&r.lookSettled, settledSQL(infoColumns)},
 	} {
 		if *s.stmt, _, err = c.PrepareFlags(s.sql, sqlite3.PREPARE_PERSISTENT); err != nil {
 			return nil, errors.Join(err, r.close())
@@ -46,7 +49,7 @@ func (b *sqliteBackend) newReader(ctx context.Context) (*reader, error) {
 }
 
 func (r *reader) close() error {
-	return errors.Join(r.get.Close(), r.look.Close(), r.holds.Close(), r.last.Close(), r.conn.Close())
+	return errors.Join(r.get.Close(), r.look.Close(), r.holds.Close(), r.last.Close(), r.getSettled.Close(), r.lookSettled.Close(), r.conn.Close())
 }
 
 // infoColumns are the columns of an Info, infoCount of them.
@@ -74,13 +77,19 @@ func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err err
 			}
 			return ErrNotFound
 		}
-		res.Info, err = info(r.get)
-		// To the Python module, an empty text is no result.
-		if text := r.get.ColumnText(infoCount); text != "" {
-			res.Raw = json.RawMessage(text)
-		}
+		res, err = result(r.get)
 		return err
 	})
+	return res, err
+}
+
+// result reads the columns of infoColumns and the result after them.
+func result(s *sqlite3.Stmt) (res Result, err error) {
+	res.Info, err = info(s)
+	// To the Python module, an empty text is no result.
+	if text := s.ColumnText(infoCount); text != "" {
+		res.Raw = json.RawMessage(text)
+	}
 	return res, err
 }
 
@@ -88,26 +97,34 @@ func (b *sqliteBackend) Get(ctx context.Context, id string) (res Result, err err
 func (b *sqliteBackend) Look(ctx context.Context, ids []string) ([]Info, []error) {
 	infos, errs := make([]Info, len(ids)), make([]error, len(ids))
 	if err := b.read(ctx, func(r *reader) error {
+		look := func() error {
+			for i, id := range ids {
+				if infos[i], errs[i] = r.lookAt(id); ctx.Err() != nil {
+					return ctx.Err()
+				}
+			}
+			return nil
+		}
 		if len(ids) > 1 {
-			// One transaction: it takes SQLite's lock once.
-			if err := r.conn.run("BEGIN"); err != nil {
-				return err
-			}
-			defer func() {
-				r.conn.SetInterrupt(context.Background())
-				r.conn.run("COMMIT")
-			}()
+			return r.inOne(look)
 		}
-		for i, id := range ids {
-			if infos[i], errs[i] = r.lookAt(id); ctx.Err() != nil {
-				return ctx.Err()
-			}
-		}
-		return nil
+		return look()
 	}); err != nil {
 		return make([]Info, len(ids)), slices.Repeat([]error{err}, len(ids))
 	}
 	return infos, errs
+}
+
+// inOne has looks be made in one transaction, which sees one state and takes SQLite's lock once.
+func (r *reader) inOne(f func() error) error {
+	if err := r.conn.run("BEGIN"); err != nil {
+		return err
+	}
+	defer func() {
+		r.conn.SetInterrupt(context.Background())
+		r.conn.run("COMMIT")
+	}()
+	return f()
 }
 
 func (r *reader) lookAt(id string) (Info, error) {

@@ -1,8 +1,13 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"sync"
+
+	"github.com/ncruces/go-sqlite3"
 )
 
 // settled is which changes of tasks are known to be durable, by their numbers in the log of changes.
@@ -63,11 +68,12 @@ func (b *sqliteBackend) Settle(ctx context.Context) error {
 	if b.readOnly {
 		return b.Sync(ctx) // which says that it can't
 	}
-	var last int64
-	known := b.settled.known()
-	if err := b.read(ctx, func(r *reader) (err error) { last, err = stepInt(r.last); return err }); err != nil {
-		return err
-	}
+	return b.readSettled(ctx, func(r *reader) (int64, error) { return stepInt(r.last) })
+}
+
+// settleUpTo returns once the changes up to one are durable, which is the last of those that can have been seen.
+// Known is up to which all were known to be before that was looked up.
+func (b *sqliteBackend) settleUpTo(ctx context.Context, last, known int64) error {
 	if !b.async {
 		return b.files.there() // a process can only speak for itself, and makes each of its changes durable at once
 	}
@@ -117,4 +123,84 @@ func (w *writer) forget(last int64) {
 	w.settled.forget()
 }
 
-var _ SettleBackend = (*sqliteBackend)(nil)
+// LookSettled looks at tasks and, in the same transaction, at the log: what is seen of a task was changed together with an entry of that.
+func (b *sqliteBackend) LookSettled(ctx context.Context, ids []string) (infos []Info, errs []error) {
+	infos, errs = make([]Info, len(ids)), make([]error, len(ids))
+	err := b.readSettled(ctx, func(r *reader) (last int64, err error) {
+		if len(ids) == 1 {
+			last, err = r.settledRow(r.lookSettled, ids[0], func(s *sqlite3.Stmt) { infos[0], errs[0] = info(s) })
+			if err == ErrNotFound {
+				errs[0], err = err, nil
+			}
+			return last, err
+		}
+		err = r.inOne(func() error {
+			for i, id := range ids {
+				if infos[i], errs[i] = r.lookAt(id); ctx.Err() != nil {
+					return ctx.Err()
+				}
+			}
+			last, err = stepInt(r.last)
+			return err
+		})
+		return last, err
+	})
+	if err != nil {
+		return make([]Info, len(ids)), slices.Repeat([]error{err}, len(ids))
+	}
+	return infos, errs
+}
+
+// GetSettled gets a task, and looks at the log by the same statement.
+func (b *sqliteBackend) GetSettled(ctx context.Context, id string) (res Result, err error) {
+	var rowErr error
+	if err := b.readSettled(ctx, func(r *reader) (last int64, err error) {
+		last, err = r.settledRow(r.getSettled, id, func(s *sqlite3.Stmt) { res, rowErr = result(s) })
+		if err == ErrNotFound {
+			rowErr, err = err, nil
+		}
+		return last, err
+	}); err != nil {
+		return Result{}, err
+	}
+	return res, rowErr
+}
+
+// readSettled lends out a connection, and returns once all that was seen by it is durable. f returns the log's last entry,
+// in the transaction that it looks in.
+func (b *sqliteBackend) readSettled(ctx context.Context, f func(*reader) (last int64, err error)) error {
+	var last int64
+	known := b.settled.known()
+	if err := b.read(ctx, func(r *reader) (err error) { last, err = f(r); return err }); err != nil {
+		return err
+	}
+	if b.readOnly {
+		return b.Sync(ctx) // which says that it can't
+	}
+	return b.settleUpTo(ctx, last, known)
+}
+
+// settledRow hands over the row of a task that [settledSQL] has found, or returns ErrNotFound, and the log's last entry either way.
+func (r *reader) settledRow(s *sqlite3.Stmt, id string, row func(*sqlite3.Stmt)) (last int64, err error) {
+	defer s.Reset()
+	s.BindText(1, id)
+	if !s.Step() {
+		return 0, cmp.Or(s.Err(), errNoRow)
+	}
+	last = s.ColumnInt64(s.ColumnCount() - 1)
+	if s.ColumnType(0) == sqlite3.NULL {
+		return last, ErrNotFound
+	}
+	row(s)
+	return last, nil
+}
+
+// settledSQL is a statement that finds a task and, whether there is one or not, the log's last entry: the last column.
+func settledSQL(columns string) string {
+	return "SELECT " + columns + ", (" + lastChange + ") FROM (SELECT 1) LEFT JOIN tasks ON tasks.id=?1"
+}
+
+// errNoRow is what can't be: such a statement has one row.
+var errNoRow = errors.New("a statement that has a row has none")
+
+var _ SettledReader = (*sqliteBackend)(nil)

@@ -15,9 +15,10 @@ type Store struct {
 	*config
 	backend Backend
 	cache   resultCache
-	infos   lookout // what Wait looks at
-	results lookout // what Watch looks at
-	worker  string  // names the store as one who claims
+	infos   lookout  // what Wait looks at
+	results lookout  // what Watch looks at
+	settled gatherer // what StatusSettled looks at
+	worker  string   // names the store as one who claims
 	uses    taskUses
 }
 
@@ -49,7 +50,7 @@ var process = rand.Text()
 
 func newStore(c *config, b Backend) *Store {
 	s := &Store{config: c, backend: b, worker: c.process}
-	s.infos.look, s.results.look = s.lookAtInfos, s.lookAtResults
+	s.infos.look, s.results.look, s.settled.look = s.lookAtInfos, s.lookAtResults, s.lookSettled
 	return s
 }
 

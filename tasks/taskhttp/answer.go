@@ -51,10 +51,17 @@ func matches(values []string, etag string) bool {
 
 // answer writes a body of JSON, or, to who has it already, that it hasn't changed.
 func (h *Handler) answer(r *request, status int, body []byte) {
+	h.answerTagged(r, status, body, "")
+}
+
+// answerTagged is answer for a body whose tag is known already, unless that is "".
+func (h *Handler) answerTagged(r *request, status int, body []byte, etag string) {
 	head := r.Header()
 	head.Set("Cache-Control", "private, no-cache")
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		etag := tag(body)
+		if etag == "" {
+			etag = tag(body)
+		}
 		head.Set("ETag", etag)
 		if status == http.StatusOK && matches(r.Request.Header.Values("If-None-Match"), etag) {
 			r.WriteHeader(http.StatusNotModified)
@@ -62,13 +69,18 @@ func (h *Handler) answer(r *request, status int, body []byte) {
 		}
 	}
 	head.Set("Content-Type", "application/json")
-	head.Set("Content-Length", strconv.Itoa(len(body)))
+	if r.Method == http.MethodHead || len(body) > ownLength {
+		head.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	h.writeDeadline(r.ResponseWriter)
 	r.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		r.Write(body)
 	}
 }
+
+// ownLength is up to which length of a body net/http finds the length out by itself, which takes it less than a header.
+const ownLength = 2000
 
 // Header returns the answer's, not the request's.
 func (r *request) Header() http.Header { return r.ResponseWriter.Header() }

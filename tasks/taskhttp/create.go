@@ -135,13 +135,13 @@ func (h *Handler) created(r *request, id string) error {
 	if err != nil {
 		return err
 	}
-	body, err := encode(viewOf(t))
+	body, err := h.bodies.get(t)
 	if err != nil {
 		return err
 	}
 	// Relative to the request's own URL, wherever the handler is mounted.
 	r.Header().Set("Location", "tasks/"+url.PathEscape(id))
-	h.answer(r, http.StatusCreated, body)
+	h.answerTagged(r, http.StatusCreated, body.text, body.tag)
 	return nil
 }
 

@@ -32,13 +32,13 @@ func (h *Handler) taskEvents(r *request) error {
 			}
 			return nil
 		}
-		body, err := encode(viewOf(t))
+		body, err := h.bodies.get(t)
 		if err != nil {
 			stop()
 			return nil
 		}
-		if id := strings.Trim(tag(body), `"`); id != last {
-			if s.write(event("task", id, bytes.TrimSpace(body))) != nil {
+		if id := strings.Trim(body.tag, `"`); id != last {
+			if s.write(event("task", id, bytes.TrimSpace(body.text))) != nil {
 				stop()
 				return nil
 			}

@@ -26,3 +26,10 @@ func (h *Handler) InFlight() int {
 	defer h.inFlight.mu.Unlock()
 	return len(h.inFlight.keys)
 }
+
+// Encoded returns how often a task was encoded to be answered.
+func (h *Handler) Encoded() int {
+	h.bodies.mu.Lock()
+	defer h.bodies.mu.Unlock()
+	return h.bodies.encoded
+}

@@ -235,21 +235,34 @@ func (h *Handler) load(ctx context.Context, after int64) (*batch, error) {
 		return nil, nil
 	}
 	b := &batch{after: after, last: c.Last, numbered: true, lost: c.Lost}
-	if !c.Lost {
-		for _, id := range c.IDs {
-			k, err := h.changeOf(ctx, id)
-			if err != nil {
-				return nil, err
-			}
-			b.tasks = append(b.tasks, k)
-		}
+	if c.Lost {
+		return b, h.durable(ctx)
 	}
-	return b, h.durable(ctx)
+	infos, errs := h.looks(ctx, c.IDs)
+	for i, id := range c.IDs {
+		k, err := h.changeOf(id, infos[i], errs[i])
+		if err != nil {
+			return nil, err
+		}
+		b.tasks = append(b.tasks, k)
+	}
+	return b, nil
 }
 
-// changeOf looks at a task that has changed.
-func (h *Handler) changeOf(ctx context.Context, id string) (c change, err error) {
-	t, err := h.store.Status(ctx, id)
+// looks looks at tasks together. What it returns is durable.
+func (h *Handler) looks(ctx context.Context, ids []string) ([]tasks.Info, []error) {
+	if !h.unsettled {
+		return h.store.StatusesSettled(ctx, ids)
+	}
+	infos, errs := make([]tasks.Info, len(ids)), make([]error, len(ids))
+	for i, id := range ids {
+		infos[i], errs[i] = h.store.Status(ctx, id)
+	}
+	return infos, errs
+}
+
+// changeOf returns what has become of a task that has changed, given what a look at it has found.
+func (h *Handler) changeOf(id string, t tasks.Info, err error) (c change, _ error) {
 	if errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrInvalid) {
 		owner, known := h.feed.ownerOf(id)
 		return change{tasks.Info{ID: id, Owner: owner}, !known, event("deleted", "", deletedData(id))}, nil
@@ -258,8 +271,11 @@ func (h *Handler) changeOf(ctx context.Context, id string) (c change, err error)
 		return c, err
 	}
 	h.feed.saw(t)
-	body, err := encode(viewOf(t))
-	return change{tasks.Info{ID: t.ID, Owner: t.Owner}, false, event("task", "", bytes.TrimSpace(body))}, err
+	body, err := h.bodies.get(t)
+	if err != nil {
+		return c, err
+	}
+	return change{tasks.Info{ID: t.ID, Owner: t.Owner}, false, event("task", "", bytes.TrimSpace(body.text))}, nil
 }
 
 // saw remembers whose a task is, so that its owner can be told when it is deleted.

@@ -150,6 +150,9 @@ func (h *Handler) who(r *http.Request) (Principal, error) {
 // query returns the parameters of a request. Those that aren't known are refused: a misspelt filter shall not return everything,
 // and credentials don't belong into a URL, which is logged.
 func query(r *http.Request, known []string) (url.Values, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, &Problem{Status: http.StatusBadRequest, Title: "The query can't be read"}

@@ -8,33 +8,39 @@ import (
 	"github.com/docusnap/asyncvfs/tasks"
 )
 
-// look returns the task of a request, if it is there and one of those that are seen. What it returns is durable.
-func (h *Handler) look(ctx context.Context, r *request) (tasks.Info, error) {
-	t, err := h.store.Status(ctx, r.id)
-	if err := h.settled(ctx, r, err); err != nil {
-		return t, err
+// look returns the task of a request, if it is there and one of those that are seen. What it returns is durable, also that there is none,
+// and it costs one look at the store where that is known to be durable.
+func (h *Handler) look(ctx context.Context, r *request) (t tasks.Info, err error) {
+	if h.unsettled {
+		t, err = h.store.Status(ctx, r.id)
+	} else {
+		t, err = h.store.StatusSettled(ctx, r.id)
 	}
-	if !r.by.sees(t) {
-		return tasks.Info{}, notFound(r.id)
+	if err == nil && r.by.sees(t) {
+		return t, nil
 	}
-	return t, nil
+	return tasks.Info{}, h.lookError(r, err)
 }
 
-// settled returns once what a look has found is durable: also that it has found nothing.
-func (h *Handler) settled(ctx context.Context, r *request, err error) error {
-	if errors.Is(err, tasks.ErrInvalid) {
+// lookResult is look, with the result.
+func (h *Handler) lookResult(ctx context.Context, r *request) (res tasks.Result, err error) {
+	if h.unsettled {
+		res, err = h.store.Result(ctx, r.id)
+	} else {
+		res, err = h.store.ResultSettled(ctx, r.id)
+	}
+	if err == nil && r.by.sees(res.Info) {
+		return res, nil
+	}
+	return tasks.Result{}, h.lookError(r, err)
+}
+
+// lookError returns the problem that a look's error is; without one, the task isn't one of those that are seen.
+func (h *Handler) lookError(r *request, err error) *Problem {
+	if err == nil || errors.Is(err, tasks.ErrInvalid) {
 		return notFound(r.id) // no task has such an id
 	}
-	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
-		return problemOf(err, r.id)
-	}
-	if e := h.durable(ctx); e != nil {
-		return problemOf(e, r.id)
-	}
-	if err != nil {
-		return notFound(r.id)
-	}
-	return nil
+	return problemOf(err, r.id)
 }
 
 // task answers with a task, once it has changed if the request says so.
@@ -44,23 +50,27 @@ func (h *Handler) task(r *request) error {
 		return err
 	}
 	known := r.Request.Header.Values("If-None-Match")
-	body, err := h.waitFor(r, wait, func(ctx context.Context, first bool, last []byte) (body []byte, done bool, err error) {
+	var last, body *taskBody
+	err = h.waitFor(r, wait, func(ctx context.Context) (done bool, err error) {
 		t, err := h.look(ctx, r)
 		if err != nil {
-			return nil, true, err
+			return true, err
 		}
-		if body, err = encode(viewOf(t)); err != nil {
-			return nil, true, err
+		if body, err = h.bodies.get(t); err != nil {
+			return true, err
 		}
 		if len(known) > 0 {
-			return body, !matches(known, tag(body)), nil
+			return !matches(known, body.tag), nil
 		}
-		return body, t.Status.Final() || !first && string(last) != string(body), nil
+		if last == nil {
+			last = body
+		}
+		return t.Status.Final() || body.tag != last.tag, nil
 	})
 	if err != nil {
 		return err
 	}
-	h.answer(r, http.StatusOK, body)
+	h.answerTagged(r, http.StatusOK, body.text, body.tag)
 	return nil
 }
 
@@ -75,24 +85,22 @@ func (h *Handler) result(r *request) error {
 		return err
 	}
 	var t tasks.Info
-	body, err := h.waitFor(r, wait, func(ctx context.Context, _ bool, _ []byte) (body []byte, done bool, err error) {
-		if t, err = h.look(ctx, r); err != nil || !t.Status.Final() {
-			return nil, err != nil, err
+	var body []byte
+	if wait > 0 {
+		// Who waits looks often, at what is small.
+		if err = h.waitFor(r, wait, func(ctx context.Context) (done bool, err error) {
+			t, err = h.look(ctx, r)
+			return err != nil || t.Status.Final(), err
+		}); err != nil {
+			return err
 		}
-		return nil, true, nil
-	})
-	if err != nil {
-		return err
 	}
-	if t.Status.Final() || partial {
-		res, err := h.store.Result(r.Context(), r.id)
-		if err := h.settled(r.Context(), r, err); err != nil {
+	if wait == 0 || t.Status.Final() || partial {
+		res, err := h.lookResult(r.Context(), r)
+		if err != nil {
 			return err
 		}
 		t, body = res.Info, res.Raw
-		if !r.by.sees(t) {
-			return notFound(r.id) // another one has taken its place
-		}
 	}
 	r.Header().Set("Task-Status", string(t.Status))
 	switch {
@@ -105,11 +113,12 @@ func (h *Handler) result(r *request) error {
 		h.answer(r, http.StatusOK, body)
 		return nil
 	}
-	if body, err = encode(viewOf(t)); err != nil {
+	shown, err := h.bodies.get(t)
+	if err != nil {
 		return err
 	}
 	r.Header().Set("Retry-After", "1")
-	h.answer(r, http.StatusAccepted, body)
+	h.answerTagged(r, http.StatusAccepted, shown.text, shown.tag)
 	return nil
 }
 
@@ -120,13 +129,27 @@ func failedTitle(t tasks.Info) string {
 	return "The task has failed"
 }
 
+// lookAfter returns once what was read of the request's task is durable, unless another one, that isn't seen, has taken its place meanwhile.
+func (h *Handler) lookAfter(r *request, err error) error {
+	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
+		return problemOf(err, r.id)
+	}
+	if _, e := h.look(r.Context(), r); e != nil {
+		return e
+	}
+	if err != nil {
+		return notFound(r.id) // there is another one since
+	}
+	return nil
+}
+
 // input answers with what a task was created with.
 func (h *Handler) input(r *request) error {
 	if _, err := h.look(r.Context(), r); err != nil {
 		return err
 	}
 	raw, err := h.store.Input(r.Context(), r.id)
-	if err := h.settled(r.Context(), r, err); err != nil {
+	if err := h.lookAfter(r, err); err != nil {
 		return err
 	}
 	if raw == nil {
@@ -143,7 +166,7 @@ func (h *Handler) attempts(r *request) error {
 		return err
 	}
 	list, err := h.store.Attempts(r.Context(), r.id)
-	if err := h.settled(r.Context(), r, err); err != nil {
+	if err := h.lookAfter(r, err); err != nil {
 		return err
 	}
 	out := struct {
@@ -175,11 +198,11 @@ func (h *Handler) change(r *request, change func(context.Context, string, ...tas
 	if err != nil {
 		return err
 	}
-	body, err := encode(viewOf(t))
+	body, err := h.bodies.get(t)
 	if err != nil {
 		return err
 	}
-	h.answer(r, http.StatusOK, body)
+	h.answerTagged(r, http.StatusOK, body.text, body.tag)
 	return nil
 }
 

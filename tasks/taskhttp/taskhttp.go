@@ -44,6 +44,7 @@ type Handler struct {
 	waits     gate // long polls
 	streams   gate
 	feed      feed
+	bodies    bodies
 	stats     statsCache
 	inFlight  inFlight
 

@@ -59,43 +59,39 @@ func flag(r *request, name string) (bool, error) {
 // quote returns a text as it is shown in an error.
 func quote(text string) string { return strconv.Quote(text[:min(len(text), 100)]) }
 
-// waitFor looks at the request's task until that is done, or the time is over, or the handler is shut down.
-// It returns what was found last. Look gets what it has found first.
-func (h *Handler) waitFor(r *request, wait time.Duration, look func(ctx context.Context, first bool, last []byte) ([]byte, bool, error)) ([]byte, error) {
+// waitFor has the request's task looked at until that says that it is done, or the time is over, or the handler is shut down.
+// It returns the error of the last look.
+func (h *Handler) waitFor(r *request, wait time.Duration, look func(ctx context.Context) (done bool, err error)) error {
 	if wait == 0 {
-		body, _, err := look(r.Context(), true, nil)
-		return body, err
+		_, err := look(r.Context())
+		return err
 	}
 	leave, p := h.waits.enter(client(r.Request, r.by), "long polls")
 	if p != nil {
-		return nil, p
+		return p
 	}
 	defer leave()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	var first []byte
-	for n := 0; ; n++ {
+	for {
 		// Before the look, so that no change is missed.
 		changed, stop := h.store.Notify(r.id)
-		body, done, err := look(r.Context(), n == 0, first)
-		if n == 0 {
-			first = body
-		}
+		done, err := look(r.Context())
 		if err != nil || done || h.closed() {
 			stop()
-			return body, err
+			return err
 		}
 		select {
 		case <-changed:
 		case <-timer.C:
 			stop()
-			return body, nil
+			return nil
 		case <-h.closing:
 			stop()
-			return body, nil
+			return nil
 		case <-r.Context().Done():
 			stop()
-			return nil, r.Context().Err()
+			return r.Context().Err()
 		}
 		stop()
 	}
