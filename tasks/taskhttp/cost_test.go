@@ -3,10 +3,12 @@ package taskhttp_test
 import (
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/taskhttp"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -115,4 +117,48 @@ func TestUnchangedIsEncodedOnce(t *testing.T) {
 	require.NoError(t, s.Store.Delete(t.Context(), "a"))
 	resp, _ := s.call(adminToken, "GET", "/tasks/a", "")
 	require.Equal(t, http.StatusNotFound, resp.StatusCode)
+}
+
+// TestFanOutCosts: a change is looked at, encoded and put into words once for all who see the same tasks, however many streams they have open,
+// and a stream that comes while others are open costs no look at all.
+func TestFanOutCosts(t *testing.T) {
+	const each = 20
+	st, err := tasks.Open(t.Context(), filepath.Join(t.TempDir(), costFile))
+	require.NoError(t, err)
+	t.Cleanup(func() { st.Close() })
+	s := serveStore(t, st, taskhttp.MaxStreams(each, 2*each))
+	first := s.stream(adminToken, "/events")
+	require.NoError(t, st.Create(t.Context(), "first", tasks.Form))
+	require.Equal(t, "task", first.next().name)
+	var open []*sse
+	s.until(s.H.FeedRests)
+	require.Empty(t, statements(costFile, func() {
+		for range each - 1 {
+			open = append(open, s.stream(adminToken, "/events"))
+		}
+		for range each {
+			open = append(open, s.stream(readerToken, "/events"))
+		}
+		for _, e := range open {
+			for line := e.line(); line != ": connected"; line = e.line() {
+				require.NotEmpty(t, line)
+			}
+		}
+	}))
+	open = append(open, first)
+	encoded, written := s.H.Encoded(), s.H.Written()
+	looks := 0
+	for _, sql := range statements(costFile, func() {
+		require.NoError(t, st.Create(t.Context(), "a", tasks.Form, tasks.Owner("me")))
+		for _, e := range open {
+			require.Equal(t, "a", decode[taskhttp.Task](t, e.next().data).ID)
+		}
+	}) {
+		if strings.HasPrefix(sql, "SELECT") && strings.Contains(sql, "tasks.id=") {
+			looks++
+		}
+	}
+	require.Equal(t, 1, looks)
+	require.Equal(t, 1, s.H.Encoded()-encoded)
+	require.EqualValues(t, 2, s.H.Written()-written, "one for the admin, one for the reader")
 }

@@ -84,28 +84,20 @@ func (h *Handler) events(r *request) error {
 	if s.write([]byte(": connected\nid: "+number()+"\n\n")) != nil {
 		return nil
 	}
-	var text []byte
 	for {
 		batches, changed := h.feed.after(r.Context(), at)
-		text = text[:0]
-		for _, b := range batches {
-			text = b.append(text, r.by)
-			at = position{b.last, b.numbered}
-		}
-		if len(text) > 0 {
-			if s.write(text) != nil {
+		if len(batches) == 0 {
+			if !s.wait(changed, number) {
 				return nil
 			}
-			if cap(text) > 16<<10 {
-				text = nil // thousands of streams shall not keep what they have sent once
+			continue
+		}
+		for _, b := range batches {
+			text := b.text(r.by)
+			at = position{b.last, b.numbered}
+			if len(text) > 0 && s.write(text) != nil {
+				return nil
 			}
-			continue
-		}
-		if len(batches) > 0 {
-			continue
-		}
-		if !s.wait(changed, number) {
-			return nil
 		}
 	}
 }

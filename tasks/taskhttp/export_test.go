@@ -33,3 +33,9 @@ func (h *Handler) Encoded() int {
 	defer h.bodies.mu.Unlock()
 	return h.bodies.encoded
 }
+
+// Written returns how often the feed has put a text together for who sees the same tasks.
+func (h *Handler) Written() int64 { return h.feed.written.Load() }
+
+// FeedRests reports whether the feed has told all that has changed, and waits.
+func (h *Handler) FeedRests() bool { return h.feed.rests.Load() }

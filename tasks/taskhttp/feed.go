@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
@@ -14,7 +16,7 @@ import (
 const (
 	// feedBatch is how many changes are looked at together.
 	feedBatch = 500
-	// feedPause is how long the feed lets changes gather, so that a task which changes often is told of once.
+	// feedPause is how long the feed lets changes gather after it has told some, so that a task which changes often is told of once.
 	feedPause = 20 * time.Millisecond
 	// feedKept is how many events are kept for those who fall behind or resume.
 	feedKept = 4096
@@ -28,14 +30,19 @@ const (
 type feed struct {
 	h *Handler
 
-	mu      sync.Mutex
-	streams int               // +checklocks:mu
-	running bool              // +checklocks:mu
-	last    int64             // the change up to which all is told; +checklocks:mu
-	kept    []*batch          // the last that were told, without a gap; +checklocks:mu
-	events  int               // in kept; +checklocks:mu
-	changed chan struct{}     // closed when there is more; +checklocks:mu
-	owners  map[string]string // by task; +checklocks:mu
+	mu       sync.Mutex
+	streams  int               // +checklocks:mu
+	running  bool              // +checklocks:mu
+	last     int64             // the change up to which all is told; +checklocks:mu
+	numbered bool              // changes have numbers; +checklocks:mu
+	kept     []*batch          // the last that were told, without a gap; +checklocks:mu
+	events   int               // in kept; +checklocks:mu
+	changed  chan struct{}     // closed when there is more; +checklocks:mu
+	owners   map[string]string // by task; +checklocks:mu
+
+	// For tests:
+	written atomic.Int64 // texts that were put together for somebody
+	rests   atomic.Bool  // all is told, and it waits for a change
 }
 
 // position is where a stream is in the feed: after a change, which has a number if the store has a log of changes.
@@ -51,38 +58,28 @@ func (p position) String() string {
 	return strconv.FormatInt(p.at, 10)
 }
 
-// batch are changes that are told together.
-type batch struct {
-	after, last int64 // the changes after one, up to another
-	numbered    bool
-	lost        bool // any task may have changed
-	tasks       []change
-}
-
-// change is what has become of a task.
-type change struct {
-	task    tasks.Info // only what it takes to tell who sees it
-	unowned bool       // whose it was isn't known
-	text    []byte     // as it is sent, without an id
-}
-
 func (f *feed) init(h *Handler) { f.h, f.last, f.changed = h, -1, make(chan struct{}) }
 
 // join has the feed run. It returns where a stream is that resumes after a change, or begins now if that is negative.
+// While the feed runs, that costs no look at the store.
 func (f *feed) join(ctx context.Context, after int64) (at position, leave func(), err error) {
-	c, err := f.h.store.Changes(ctx, -1, 1)
-	at = position{c.Last, true}
-	if errors.Is(err, tasks.ErrNoChanges) {
-		at.numbered, err = false, nil
-	}
-	if err != nil {
-		return at, nil, err
+	at, ok := f.told()
+	if !ok {
+		c, err := f.h.store.Changes(ctx, -1, 1)
+		at = position{c.Last, true}
+		if errors.Is(err, tasks.ErrNoChanges) {
+			at.numbered, err = false, nil
+		}
+		if err != nil {
+			return at, nil, err
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.last < 0 {
 		f.last = at.at
 	}
+	f.numbered = at.numbered
 	if !at.numbered {
 		at.at = f.last
 	}
@@ -101,6 +98,13 @@ func (f *feed) join(ctx context.Context, after int64) (at position, leave func()
 	}, nil
 }
 
+// told returns up to where all is told, if the feed runs.
+func (f *feed) told() (at position, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return position{f.last, f.numbered}, f.running && f.last >= 0
+}
+
 // after returns what a stream hasn't been told, or a channel that is closed when there is something.
 func (f *feed) after(ctx context.Context, at position) (list []*batch, changed <-chan struct{}) {
 	f.mu.Lock()
@@ -109,11 +113,12 @@ func (f *feed) after(ctx context.Context, at position) (list []*batch, changed <
 		first = f.kept[0].after
 	}
 	if at.at >= first || !at.numbered {
-		for _, b := range f.kept {
-			if b.last > at.at {
-				list = append(list, b)
-			}
+		// Most have been told all but the last.
+		n := len(f.kept)
+		for n > 0 && f.kept[n-1].last > at.at {
+			n--
 		}
+		list = slices.Clone(f.kept[n:])
 		changed = f.changed
 		if !at.numbered && at.at < first && len(list) > 0 {
 			list[0] = &batch{after: at.at, last: list[0].last, lost: true}
@@ -141,6 +146,7 @@ func (f *feed) after(ctx context.Context, at position) (list []*batch, changed <
 func (f *feed) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	var told time.Time // when something was told last
 	for {
 		// Before the look, so that no change is missed.
 		changed, stop := f.h.store.Notify("")
@@ -150,18 +156,28 @@ func (f *feed) run() {
 		}
 		more, err := f.next(ctx)
 		pause := feedPause
-		if err != nil {
+		switch {
+		case err != nil:
 			f.h.log.Warn("can't look for changes", "error", err)
 			pause = feedRetry
+		case more:
+			told = time.Now()
 		}
+		f.rests.Store(!more && err == nil)
 		for !more && err == nil && !f.await(changed) {
 			if !f.goOn() {
 				stop()
 				return
 			}
 		}
+		f.rests.Store(false)
 		stop()
-		f.await(after(pause))
+		if err == nil {
+			pause -= time.Since(told)
+		}
+		if pause > 0 {
+			f.await(after(pause))
+		}
 	}
 }
 
@@ -214,6 +230,10 @@ func (f *feed) next(ctx context.Context) (more bool, err error) {
 	if b.lost {
 		f.kept, f.events = nil, 0
 	}
+	if n := len(f.kept); n > 0 {
+		f.kept[n-1].share(nil)
+	}
+	b.share(&f.written)
 	f.kept, f.events = append(f.kept, b), f.events+len(b.tasks)
 	for len(f.kept) > 1 && (f.events > feedKept || len(f.kept) > feedKept) {
 		f.events -= len(f.kept[0].tasks)
@@ -293,24 +313,4 @@ func (f *feed) ownerOf(id string) (owner string, known bool) {
 	defer f.mu.Unlock()
 	owner, known = f.owners[id]
 	return owner, known
-}
-
-// append adds to a text what a principal is told of the batch. The last event has the number to resume after.
-func (b *batch) append(text []byte, by Principal) []byte {
-	if b.lost {
-		return append(text, event("reset", position{b.last, b.numbered}.String(), []byte("{}"))...)
-	}
-	begin := len(text)
-	for _, c := range b.tasks {
-		if by.Owner != "" && c.unowned || !by.sees(c.task) {
-			continue
-		}
-		text = append(text, c.text...)
-	}
-	if len(text) > begin {
-		text = append(text, "id: "...)
-		text = strconv.AppendInt(text, b.last, 10)
-		text = append(text, "\n\n"...)
-	}
-	return text
 }
