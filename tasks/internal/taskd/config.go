@@ -28,6 +28,8 @@ type config struct {
 	open     bool
 	keep     time.Duration
 	grace    time.Duration
+	streams  waiting // of events
+	polls    waiting // long ones
 	docusnap bool
 	demo     bool
 	folder   string
@@ -35,6 +37,12 @@ type config struct {
 	rate     float64
 	logLevel slog.Level
 }
+
+// waiting is how many may wait at the same time.
+type waiting struct{ ofClient, inAll int }
+
+// waitingMost is how many may wait at most. Each takes about 32 KiB and an open file.
+const waitingMost = 1_000_000
 
 // configure reads the flags, and the environment for those that aren't given.
 func configure(stores Openers, args []string, env func(string) (string, bool), stderr io.Writer) (*config, error) {
@@ -48,6 +56,10 @@ func configure(stores Openers, args []string, env func(string) (string, bool), s
 	flags.BoolVar(&c.open, "open", false, "let everybody do everything who reaches the address, which has to be a loopback one")
 	flags.DurationVar(&c.keep, "keep", 7*24*time.Hour, "how long tasks are kept that are done; 0 is for ever")
 	flags.DurationVar(&c.grace, "grace", 20*time.Second, "how long requests and handlers may go on after SIGTERM")
+	flags.IntVar(&c.streams.inAll, "streams", 10_000, "how many streams of events may be open at the same time, 0 to 1000000; each takes about 32 KiB and an open file")
+	flags.IntVar(&c.streams.ofClient, "clientstreams", 64, "how many of them of one client: a token's name, or an address")
+	flags.IntVar(&c.polls.inAll, "polls", 10_000, "how many long polls may wait at the same time, 0 to 1000000")
+	flags.IntVar(&c.polls.ofClient, "clientpolls", 256, "how many of them of one client")
 	flags.BoolVar(&c.docusnap, "docusnap", false, "serve the API of DocuSnap's app at /api/v1/, to everybody who reaches the address: its clients have no credentials")
 	flags.BoolVar(&c.demo, "demo", false, "create and process tasks, the text files of -folder, so that there is something to see")
 	flags.StringVar(&c.folder, "folder", "", "`folder` of the demo; default: a part of the Go toolchain's source")
@@ -112,6 +124,14 @@ func (c *config) check() error {
 	}
 	if !(c.rate > 0 && c.rate <= 10_000) {
 		bad("-rate %v: want more than 0, and 10000 at most", c.rate)
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"streams", c.streams.inAll}, {"clientstreams", c.streams.ofClient}, {"polls", c.polls.inAll}, {"clientpolls", c.polls.ofClient}} {
+		if n.value < 0 || n.value > waitingMost {
+			bad("-%s %d: want 0 to %d", n.name, n.value, waitingMost)
+		}
 	}
 	if c.folder != "" && !c.demo {
 		bad("-folder is the demo's: want -demo with it")

@@ -24,7 +24,8 @@ func serve(ctx context.Context, stores Openers, c *config, stdout, stderr io.Wri
 	defer flushOnPowerFailure()()
 	// What was begun is never interrupted by the signal itself.
 	working := context.WithoutCancel(ctx)
-	st, err := stores.open(ctx, c.store, tasks.Types(c.types...), tasks.Logger(log))
+	counts := newTally(append([]tasks.Type{tasks.Document, tasks.Form, tasks.FormFilling}, c.types...))
+	st, err := stores.open(ctx, c.store, tasks.Types(c.types...), tasks.Logger(log), tasks.WithHooks(counts.hooks()))
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,8 @@ func serve(ctx context.Context, stores Openers, c *config, stdout, stderr io.Wri
 			err = errors.Join(err, fmt.Errorf("close the store: %w", e))
 		}
 	}()
-	h, err := taskhttp.New(st, c.authorizer(), taskhttp.Logger(log))
+	h, err := taskhttp.New(st, c.authorizer(), taskhttp.Logger(log), taskhttp.Metrics(&metrics{counts, st, log}),
+		taskhttp.MaxStreams(c.streams.ofClient, c.streams.inAll), taskhttp.MaxWaiting(c.polls.ofClient, c.polls.inAll))
 	if err != nil {
 		return err
 	}
