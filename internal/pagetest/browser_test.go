@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,16 +66,26 @@ func open(t *testing.T, opts ...taskhttp.Option) *page {
 	require.NoError(t, err)
 	t.Cleanup(func() { store.Close() })
 	if len(opts) == 0 {
-		opts = append(opts, taskhttp.Tokens(
-			taskhttp.Token{Secret: adminToken, Principal: taskhttp.Principal{Name: "admin", Rights: taskhttp.Admin}},
-			taskhttp.Token{Secret: readerToken, Principal: taskhttp.Principal{Name: "reader", Rights: taskhttp.Read, Owner: "reader"}}))
+		opts = append(opts, tokens)
 	}
 	h, err := taskhttp.New(store, opts...)
 	require.NoError(t, err)
 	s := httptest.NewServer(h)
 	t.Cleanup(func() { h.Shutdown(); s.Close() })
-	p := &page{t: t, store: store, h: h, url: s.URL + "/"}
+	p := browse(t, s.URL+"/")
+	p.store, p.h = store, h
+	return p
+}
 
+// tokens let the tests' principals in.
+var tokens = taskhttp.Tokens(
+	taskhttp.Token{Secret: adminToken, Principal: taskhttp.Principal{Name: "admin", Rights: taskhttp.Admin}},
+	taskhttp.Token{Secret: readerToken, Principal: taskhttp.Principal{Name: "reader", Rights: taskhttp.Read, Owner: "reader"}})
+
+// browse shows a page, in a browser of its own.
+func browse(t *testing.T, url string) *page {
+	t.Helper()
+	p := &page{t: t, url: url}
 	flags := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-dev-shm-usage", true))
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), flags...)
@@ -204,6 +215,15 @@ func (p *page) fill() {
 			require.NoError(p.t, s.Complete(ctx, c, map[string]any{"words": 100 + i, "big": "12345678901234567890"}))
 		}
 	}
+}
+
+// forgive forgets what the console has said about connections that the test has cut.
+func (p *page) forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults = slices.DeleteFunc(p.faults, func(fault string) bool {
+		return strings.Contains(fault, "net::ERR_") || strings.Contains(fault, "the server responded with a status of 503")
+	})
 }
 
 // clean fails the test if the console has said anything, or a request went to another host or carried the token in its URL.
