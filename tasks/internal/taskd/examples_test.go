@@ -51,5 +51,5 @@ func TestExamples(t *testing.T) {
 	require.NoError(t, os.WriteFile(copied, []byte(strings.Replace(string(unit), "/usr/local/bin/taskd", program, 1)), 0o600))
 	out, err := exec.Command(analyze, "verify", "--man=no", copied).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.Empty(t, string(out))
+	require.NotContains(t, string(out), "taskd.service", "it says something of other units at most")
 }
