@@ -122,6 +122,10 @@ bench-test: ## vet and test the benchmarks' own modules
 bench-tasks: ## package tasks beside one connection and one transaction per call, in Go and in Python (about 2 minutes)
 	go test -run '^$$' -bench 'Tasks|Status' -benchtime 1x ./bench
 
+bench-http: ## taskhttp beside net/http serving a constant, an event to 5,000 streams, and beside Python's threaded server (about 2 minutes)
+	go test -run '^$$' -bench 'Lookup|FanOut' -benchtime 10x ./tasks/taskhttp
+	go test -run '^$$' -bench HTTP -benchtime 1x ./bench
+
 bench-growth: ## package tasks beside up to a million tasks, and 10,000 who wait, into bench/out (a few minutes; SHORT=-short up to 100,000)
 	@bench/run.sh growth.txt 1 . -run '^$$' -bench Growth -benchtime 1x -timeout 60m $(SHORT) ./bench
 
