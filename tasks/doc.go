@@ -18,7 +18,8 @@
 //	tasks(id TEXT PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL, result TEXT,
 //	      created_at INTEGER NOT NULL, updated_at INTEGER, ...)
 //
-// What changes often or may be large is in tables beside it; triggers keep counts and leases right whoever changes a task.
+// What changes often or may be large is in tables beside it; triggers keep counts and leases right whoever changes a task,
+// replaces it, or gives it another id.
 // The work of a call doesn't grow with tasks that it doesn't concern: those that wait for their time, are done, or belong to others.
 //
 // An id is 1 to 255 bytes of UTF-8 without control characters, compared byte by byte. A result is any JSON in UTF-8,

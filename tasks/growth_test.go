@@ -110,6 +110,13 @@ func growing(t *testing.T, st *tasks.Store) []struct {
 			require.ErrorIs(t, err, tasks.ErrNoTask)
 		}},
 		{"create", func(i int) { require.NoError(t, st.Create(ctx, fmt.Sprint("new", i), tasks.Form, tasks.Input(1))) }},
+		{"create what is there", func(i int) { require.ErrorIs(t, st.Create(ctx, fmt.Sprint("new", i), tasks.Form), tasks.ErrExists) }},
+		{"create with a key", func(i int) {
+			require.NoError(t, st.Create(ctx, fmt.Sprint("keyed", i), tasks.Document, tasks.UniqueKey(fmt.Sprint(i)), tasks.RunAt(time.Now().AddDate(100, 0, 0))))
+		}},
+		{"create with a key that is there", func(i int) {
+			require.ErrorIs(t, st.Create(ctx, fmt.Sprint("again", i), tasks.Document, tasks.UniqueKey(fmt.Sprint(i))), tasks.ErrExists)
+		}},
 		{"claim", func(int) {
 			c, err := st.Claim(ctx, time.Minute, tasks.Form)
 			require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -54,6 +55,7 @@ elif what == "cleanup":
         c.execute("DELETE FROM tasks WHERE created_at < ?", (int(time.time()) - int(args[0]),))
         return c.rowcount
     print(run(cleanup))
+elif what == "run": run(lambda c: [c.execute(sql) for sql in args])
 elif what == "many":
     for i in range(int(args[1])):
         create("%s%d" % (args[0], i), "form")
@@ -141,5 +143,32 @@ func TestPython(t *testing.T) {
 			_, err = st.Status(ctx, "ours")
 			require.ErrorIs(t, err, tasks.ErrNotFound)
 		})
+	}
+}
+
+// TestPythonReplaces: what a Python program replaces, gives other ids or deletes is counted, and takes its leases and attempts along.
+// Its SQLite is another one, with other defaults.
+func TestPythonReplaces(t *testing.T) {
+	t.Parallel()
+	st, _, path := open(t)
+	c, err := sqlite3.Open("file:" + filepath.ToSlash(path))
+	require.NoError(t, err)
+	defer c.Close()
+	populate(t, st, c)
+	for i, sql := range []string{
+		"INSERT OR REPLACE INTO tasks (id, type, status, created_at) VALUES ('held1', 'form', 'pending', 7)",
+		"REPLACE INTO tasks (id, type, status, created_at) SELECT id, 'document', status, created_at FROM tasks",
+		"UPDATE OR REPLACE tasks SET id = 'held2' WHERE id = 'held1'",
+		"UPDATE tasks SET id = 'p-' || id",
+		"INSERT OR IGNORE INTO tasks (id, type, status, created_at) VALUES ('p-held2', 'form', 'pending', 7)",
+		"DELETE FROM tasks WHERE status = 'pending'",
+		"DELETE FROM tasks",
+	} {
+		python(t, path, "run", sql)
+		require.Empty(t, wrong(t, c), sql)
+		listed(t, st, sql)
+		python(t, path, "create", fmt.Sprint("theirs", i), "form")
+		python(t, path, "update", fmt.Sprint("theirs", i), "completed", "1")
+		require.Empty(t, wrong(t, c), sql)
 	}
 }

@@ -6,7 +6,7 @@ import "time"
 // so that of two that come at the same time one wins. What a trigger does besides: see queueSchema.
 var statements = [...]string{
 	OpCreate: `INSERT INTO tasks(id, type, status, created_at, result, ended_at, owner, priority, run_at, max_attempts, backoff, timeout, labels, unique_key)
-		VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING`,
+		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 WHERE NOT EXISTS(SELECT 1 FROM tasks WHERE id=?1) ON CONFLICT DO NOTHING`,
 	OpUpdate: `UPDATE tasks SET status=?2, result=coalesce(?4, result), error=coalesce(?5, error), updated_at=?3, run_at=NULL, delayed_at=NULL,
 		cancelled=?7, suspect=0, started_at=CASE ?2 WHEN 'processing' THEN ?8 ELSE started_at END,
 		ended_at=CASE WHEN ?2 IN ('completed', 'error') THEN ?8 END

@@ -60,6 +60,7 @@ var migrations = []string{
 	changeLog,
 	queueSchema,
 	clockSchema,
+	replaceSchema,
 }
 
 // setUp brings a database to the newest schema. It leaves one alone that a newer program has made.
