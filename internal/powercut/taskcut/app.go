@@ -40,6 +40,9 @@ func (k *caller) transaction(s step, r *rand.Rand) {
 	if t == nil {
 		t = &ownTask{id: fmt.Sprintf("d-%d", s.n), doc: true}
 		c.effect = hasStatus(t.id, to)
+	} else if t.status == tasks.Pending {
+		to = tasks.Processing
+		c.effect = hasStatus(t.id, to)
 	} else {
 		to = tasks.Completed
 		text = k.text(s, r)
@@ -47,6 +50,12 @@ func (k *caller) transaction(s step, r *rand.Rand) {
 	}
 	c.subject, c.asks = t.id, asks(to)
 	rollback := r.IntN(6) == 0
+	note := t.note
+	if to == tasks.Processing {
+		c.advance = k.advanceOf(s)
+		note = c.advance.Note
+		c.effect = hasAdvance(t.id, c.advance)
+	}
 	if rollback {
 		c.effect = nil
 	}
@@ -56,16 +65,21 @@ func (k *caller) transaction(s step, r *rand.Rand) {
 			return err
 		}
 		defer tx.Rollback()
-		if _, err := tx.ExecContext(background, "INSERT INTO docs VALUES(?, ?) ON CONFLICT DO UPDATE SET status=excluded.status", t.id, string(to)); err != nil {
+		if _, err := tx.ExecContext(background, "INSERT INTO docs VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET status=excluded.status, note=excluded.note", t.id, string(to), note); err != nil {
 			return err
 		}
 		in, err := k.store.InTx(tx)
 		if err != nil {
 			return err
 		}
-		if to == tasks.Pending {
+		switch to {
+		case tasks.Pending:
 			err = in.Create(background, t.id, tasks.Document)
-		} else {
+		case tasks.Processing:
+			if err = in.Update(background, t.id, to, nil); err == nil {
+				err = in.Report(background, t.id, c.advance)
+			}
+		default:
 			err = in.Update(background, t.id, to, text)
 		}
 		if err != nil || rollback {
@@ -80,7 +94,7 @@ func (k *caller) transaction(s step, r *rand.Rand) {
 		if t.status == "" {
 			k.own = append(k.own, t)
 		}
-		t.status = to
+		t.status, t.note = to, note
 	}
 }
 

@@ -20,13 +20,16 @@ type caller struct {
 	own    []*ownTask // that nobody else changes
 	db     *sql.DB    // of the application
 	level  string     // of db
+	// reports is how many it has made.
+	reports int
 }
 
 // ownTask is a task as its caller knows it.
 type ownTask struct {
 	id     string
 	status tasks.Status
-	doc    bool // it belongs to a document of the application
+	doc    bool   // it belongs to a document of the application
+	note   string // of the last report, if it does
 }
 
 // turn waits for the caller's turn. Several may come back at once from a wait that a sync has ended:
@@ -53,7 +56,10 @@ func (k *caller) call(c call, f func(*call) error, expected ...error) error {
 		c.durable = c.durable || !c.app // on another VFS than ours all of a store's commits are durable
 		c.stock = true
 	}
+	x.mu.Lock()
 	x.calls = append(x.calls, &c)
+	x.mu.Unlock()
+	c.acked = endless
 	err := f(&c)
 	c.failed = err != nil
 	c.acked, c.ackedAt = x.disk.Len()
@@ -101,6 +107,14 @@ func (k *caller) step(s step, r *rand.Rand) {
 		k.shared(s, r)
 	case stepDo, stepWarm, stepInvalidate:
 		k.cache(s, r)
+	case stepRun:
+		k.handle(s, r)
+	case stepReport:
+		k.report(s, r)
+	case stepLimits:
+		k.limits(s, r)
+	case stepRetryMany:
+		k.retryMany(s, r)
 	case stepCleanup:
 		k.call(call{what: "cleanup", subject: "cleanup", durable: true, effect: oldTasksGone}, func(c *call) error {
 			n, err := k.store.Cleanup(background, time.Hour)
@@ -209,10 +223,12 @@ func (k *caller) change(id, op string, to tasks.Status, s step, r *rand.Rand, ex
 	return k.call(c, func(*call) error { return k.store.Update(background, id, to, result, opts...) }, expected...)
 }
 
+// lost are the errors of a call that others were faster than.
+var lost = []error{tasks.ErrNotFound, tasks.ErrExists, tasks.ErrTransition}
+
 // shared changes a task that others change at the same time.
 func (k *caller) shared(s step, r *rand.Rand) {
 	id := fmt.Sprintf("s-%d", r.IntN(4))
-	lost := []error{tasks.ErrNotFound, tasks.ErrExists, tasks.ErrTransition}
 	if r.IntN(3) == 0 {
 		opts, durable := k.relaxed(r)
 		k.call(call{what: "create " + id, subject: id, durable: durable, asks: asks(tasks.Pending), common: true, effect: hasStatus(id, tasks.Pending)},
@@ -253,7 +269,7 @@ func (k *caller) many(s step, r *rand.Rand) {
 // claim takes a task that is offered, and completes it, fails it, or forgets it.
 func (k *caller) claim(s step, r *rand.Rand) {
 	var c tasks.Claimed
-	err := k.call(call{what: "claim", asks: asks(tasks.Pending, tasks.Processing, tasks.Error), claims: true}, func(n *call) (err error) {
+	err := k.call(call{what: "claim", asks: asks(tasks.Pending, tasks.Processing, tasks.Error), types: []tasks.Type{tasks.Form}, claims: true}, func(n *call) (err error) {
 		c, err = k.store.Claim(background, time.Second, tasks.Form)
 		n.subject, n.effect = c.ID, hasLease(c.ID, c.Lease)
 		return err

@@ -5,8 +5,8 @@
 //
 // A [Plan] names a workload by a kind and a seed: up to eight callers of one store, of two on the same file,
 // or of two processes, one of which may be on the stock VFS. They create tasks, update, complete, cancel, retry and delete them,
-// claim them and complete, fail or forget them, change tasks in transactions of the application, clean up,
-// and use the cache, durably or relaxed, with results of a few bytes to many pages,
+// claim them and complete, fail or forget them, have handlers go through steps and report, take back many at once, limit and pause what is claimed,
+// change tasks and report on them in transactions of the application, clean up, and use the cache, durably or relaxed, with results of a few bytes to many pages,
 // while the application checkpoints, stores close and open again, and syncs hang or fail.
 //
 // # The oracle
@@ -24,18 +24,26 @@
 //     no change is there without all that were made before it, and none is there in part.
 //   - I4: it is not before that of a relaxed call that returned longer ago than max_delay and a sync
 //     (two, where one takes longer).
-//   - I5: in each live state a result is whole, one that a call gave that task, and there if and only if the task is completed;
+//   - I5: in each live state a result is whole, one that a call gave that task, and there if the task is completed, else only as a part
+//     that a call has reported; so is how far the task is; a step has the result that was computed for it, which a handler
+//     gets instead of computing it again, and none is left of a task that is completed;
 //     the attempts are those that the task counts, and none is left of a task that is gone;
-//     the application's documents and their tasks are changed both or neither.
+//     the application's documents and their tasks are changed, and reported on, both or neither.
 //   - I6: in each live state the cache holds only what was computed for that key.
 //   - I7: a store opens it, says what the live state holds, returns from the cache what is stored, or else computes it,
-//     and goes on; and I1 to I3 hold after a power cut in the midst of that.
+//     and goes on: handlers get the steps that are stored, and nothing is handed out that is paused;
+//     and I1 to I3 hold after a power cut in the midst of that.
+//   - I8: from no live state to the next one is a task handed out whose type is paused or at its limit.
+//
+// Durable are, unless a call says otherwise, what sets limits and what takes back tasks; relaxed are steps, reports and partial results.
 //
 // # The controls
 //
 // TestControls switches off one rule of the VFS at a time, and counts the states until the first violation;
 // with the rule on, the same workloads have none. Early lets durable calls return before they wait for durability,
 // and lost-sync takes a third of the syncs of the WAL away.
+//
+// TestCallsReturnEarly and TestRelaxedCallsInTime do the same for one kind of call at a time, and TestRowsAreHeld for each of the checks of tables.
 //
 //	control         workloads  crash states  first violation
 //	early                   1            25  I2: a durable Create had returned

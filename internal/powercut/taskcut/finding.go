@@ -25,12 +25,16 @@ type rows struct {
 	tasks    map[string]taskRow
 	attempts map[string][]attemptRow // in order
 	cache    map[tasks.CacheKey]cacheRow
-	docs     map[string]string // of the application: a task's status
+	docs     map[string]docRow // of the application, by task
+	steps    map[stepKey]string
+	limits   map[tasks.Type]tasks.TypeLimits
 }
 
 type taskRow struct {
 	typ, status, result, error, lease string
-	hasResult                         bool
+	owner                             string
+	hasResult, cancelled              bool
+	advance                           tasks.Advance
 	created                           int64
 	attempts                          int
 	leaseUntil                        int64
@@ -40,6 +44,16 @@ type attemptRow struct {
 	n     int
 	ended bool
 	error string
+}
+
+// docRow is what the application says of a task: its status, and what it has reported last.
+type docRow struct{ status, note string }
+
+type stepKey struct{ id, name string }
+
+type stepRow struct {
+	stepKey
+	result string
 }
 
 type cacheRow struct {
@@ -90,7 +104,8 @@ func look(c *sqlite3.Conn, withRows bool) (f finding) {
 	var h maphash.Hash
 	h.SetSeed(digestSeed)
 	if withRows {
-		f.rows = &rows{map[string]taskRow{}, map[string][]attemptRow{}, map[tasks.CacheKey]cacheRow{}, map[string]string{}}
+		f.rows = &rows{map[string]taskRow{}, map[string][]attemptRow{}, map[tasks.CacheKey]cacheRow{}, map[string]docRow{},
+			map[stepKey]string{}, map[tasks.Type]tasks.TypeLimits{}}
 	}
 	for _, t := range []struct {
 		name, columns string
@@ -104,10 +119,11 @@ func look(c *sqlite3.Conn, withRows bool) (f finding) {
 		{"task_leases", "id, type, worker, lease, leased_at, lease_until, suspect, shared", func(*sqlite3.Stmt) {}},
 		{"task_inputs", "id, input", func(*sqlite3.Stmt) {}},
 		{"task_labels", "name, value, created_at, id", func(*sqlite3.Stmt) {}},
-		{"task_steps", "id, step, result", func(*sqlite3.Stmt) {}},
+		{"task_steps", "id, step, result", f.rows.step},
+		{"task_types", "type, paused, max_running, rate, tokens, filled_at", f.rows.limit},
 		{"task_counts", "owner, type, status, n", func(*sqlite3.Stmt) {}},
 		{"task_cache", "type, key, result, lease, created_at, expires_at, used_at, uses, lease_until", f.rows.cached},
-		{"docs", "id, status", func(s *sqlite3.Stmt) { f.rows.docs[s.ColumnText(0)] = s.ColumnText(1) }},
+		{"docs", "id, status, note", func(s *sqlite3.Stmt) { f.rows.docs[s.ColumnText(0)] = docRow{s.ColumnText(1), s.ColumnText(2)} }},
 	} {
 		if !there[t.name] {
 			continue
@@ -145,6 +161,8 @@ func together(c *sqlite3.Conn) (err error) {
 		"a leased task has no open attempt":      "SELECT id FROM task_leases EXCEPT SELECT id FROM task_attempts WHERE ended_at IS NULL",
 		"an input has no task":                   "SELECT id FROM task_inputs EXCEPT SELECT id FROM tasks",
 		"a task has lost its input":              "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_inputs",
+		"a step has no task to be done":          "SELECT id FROM task_steps EXCEPT SELECT id FROM tasks WHERE status<>'completed'",
+		"more was handed out than a type's rate": "SELECT type FROM task_types WHERE tokens<0",
 		"a task has lost its labels":             "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_labels",
 	} {
 		if e := each(c, sql, func(*sqlite3.Stmt) { err = errors.New(what) }); e != nil {
@@ -158,6 +176,8 @@ func (r *rows) task(s *sqlite3.Stmt) {
 	r.tasks[s.ColumnText(0)] = taskRow{
 		typ: s.ColumnText(1), status: s.ColumnText(2), result: s.ColumnText(3), error: s.ColumnText(4), lease: s.ColumnText(5),
 		hasResult: s.ColumnType(3) != sqlite3.NULL, created: s.ColumnInt64(6), attempts: s.ColumnInt(7), leaseUntil: s.ColumnInt64(8),
+		owner: s.ColumnText(11), cancelled: s.ColumnBool(19),
+		advance: tasks.Advance{Done: s.ColumnFloat(24), Total: s.ColumnFloat(25), Note: s.ColumnText(26)},
 	}
 }
 
@@ -169,6 +189,14 @@ func (r *rows) attempt(s *sqlite3.Stmt) {
 func (r *rows) cached(s *sqlite3.Stmt) {
 	r.cache[tasks.CacheKey{Type: tasks.Type(s.ColumnText(0)), Key: s.ColumnText(1)}] =
 		cacheRow{s.ColumnText(2), s.ColumnType(2) != sqlite3.NULL, s.ColumnText(3)}
+}
+
+func (r *rows) step(s *sqlite3.Stmt) {
+	r.steps[stepKey{s.ColumnText(0), s.ColumnText(1)}] = s.ColumnText(2)
+}
+
+func (r *rows) limit(s *sqlite3.Stmt) {
+	r.limits[tasks.Type(s.ColumnText(0))] = tasks.TypeLimits{Paused: s.ColumnBool(1), Running: s.ColumnInt(2), PerSecond: s.ColumnFloat(3)}
 }
 
 // each runs a statement and hands over its rows.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"time"
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
 	"github.com/docusnap/asyncvfs/tasks"
@@ -74,7 +76,7 @@ func (o *oracle) follow(img powercut.Image, n int, r *rand.Rand) (states int, er
 // goOn opens a store, looks, and makes a durable change. It returns where in the trace that had returned.
 func (o *oracle) goOn(d *powercut.Disk, vfsName string, n int, r *rand.Rand) (returned int, err error) {
 	ctx := context.Background()
-	st, err := tasks.Open(ctx, d.Path(dbName), tasks.VFS(vfsName), bubbleClock)
+	st, err := tasks.Open(ctx, d.Path(dbName), tasks.VFS(vfsName), bubbleClock, tasks.Backoff(func(int) time.Duration { return 0 }))
 	if err != nil {
 		return 0, err
 	}
@@ -98,6 +100,9 @@ func (o *oracle) goOn(d *powercut.Disk, vfsName string, n int, r *rand.Rand) (re
 	}
 	if string(c.Raw) != expect || c.Hit != want.cache[key].stored {
 		return 0, fmt.Errorf("the cache returned %.60s for %s, want %.60s", c.Raw, key.Key, expect)
+	}
+	if err := workAround(ctx, st, want); err != nil {
+		return 0, err
 	}
 	if err := st.Create(ctx, followTask, tasks.Document, tasks.Relaxed()); err != nil {
 		return 0, err
@@ -124,9 +129,57 @@ func lookAround(ctx context.Context, st *tasks.Store, want *rows) error {
 		if err != nil {
 			return err
 		}
-		if string(res.Status) != t.status || string(res.Raw) != t.result || res.Attempts != t.attempts || res.Error != t.error {
+		if string(res.Status) != t.status || string(res.Raw) != t.result || res.Attempts != t.attempts || res.Error != t.error ||
+			res.Advance != t.advance || res.Cancelled != t.cancelled {
 			return fmt.Errorf("task %s: %+v, want %+v", info.ID, res, t)
 		}
 	}
-	return nil
+	limits, err := st.Limits(ctx)
+	if err == nil && !maps.Equal(limits, want.limits) {
+		err = fmt.Errorf("limits %+v, want %+v", limits, want.limits)
+	}
+	return err
+}
+
+// workAround has Run hand out a task, if it is not paused: its handler gets the steps that are stored, and goes through the others.
+func workAround(ctx context.Context, st *tasks.Store, want *rows) (err error) {
+	if want.limits[tasks.Form].Paused {
+		if c, err := st.Claim(ctx, time.Minute, tasks.Form); !errors.Is(err, tasks.ErrNoTask) {
+			return fmt.Errorf("a claim of what is paused: %+v, %w", c, err)
+		}
+		return nil
+	}
+	claimable := false
+	for _, t := range want.tasks {
+		claimable = claimable || t.typ == string(tasks.Form) && t.status == string(tasks.Pending)
+	}
+	if !claimable {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	handled := false
+	handler := func(ctx context.Context, t tasks.Info) (any, error) {
+		cancel()
+		handled = true
+		for _, name := range []string{"ocr", "llm"} {
+			ran := false
+			got, e := tasks.Step(ctx, name, func(context.Context) (string, error) { ran = true; return followValue, nil })
+			expect, stored := want.steps[stepKey{t.ID, name}]
+			if !stored {
+				expect = quoted(followValue)
+			}
+			if e != nil || ran == stored || quoted(got) != expect {
+				err = errors.Join(err, e, fmt.Errorf("step %s of %s: %.60q, ran is %v, want %.60s", name, t.ID, got, ran, expect))
+			}
+		}
+		return followValue, nil
+	}
+	if e := st.Run(ctx, map[tasks.Type]tasks.Handler{tasks.Form: handler}, 1); e != nil {
+		return e
+	}
+	if err == nil && !handled {
+		err = errors.New("a task that is pending isn't handed out")
+	}
+	return err
 }

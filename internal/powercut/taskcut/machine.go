@@ -47,6 +47,8 @@ type Control string
 const (
 	// Early lets durable calls return as soon as their change is made.
 	Early Control = "early"
+	// Late lets relaxed calls have returned an hour earlier than they have.
+	Late Control = "late"
 	// LostSync is a disk that now and then says it has synced a WAL, and hasn't.
 	LostSync Control = "lost-sync"
 )
@@ -62,6 +64,7 @@ type Depth struct {
 type Machine struct {
 	Disabled rules.Set
 	Control  Control
+	Only     string // the control is for calls whose text begins so alone
 	Depth    Depth
 	ShmDir   string
 	Counts   powercut.Counts
@@ -84,7 +87,7 @@ func (m *Machine) begin(x *run) (*oracle, *powercut.Crash, error) {
 	if len(x.violations) > 0 {
 		return nil, nil, violation(errors.New(x.violations[0]))
 	}
-	o, err := newOracle(x, m.Control == Early)
+	o, err := newOracle(x, m.Control, m.Only)
 	if err != nil {
 		return nil, nil, violation(err)
 	}

@@ -1,7 +1,6 @@
 package taskcut
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -17,11 +16,16 @@ type call struct {
 	asks    []tasks.Status
 	result  string // as JSON, of the tasks it completes
 	deletes bool
-	claims  bool   // its subject is known once it returns
-	reads   bool   // it changes nothing
-	settles bool   // what it has read is durable
-	effect  effect // nil if there is none
-	common  bool   // others may have the same effect
+	partial string // as JSON, of the task while it is processing
+	advance tasks.Advance
+	types   []tasks.Type // of tasks any of which it may change
+	claims  bool         // its subject is known once it returns
+	// cancelled is whether it may take back tasks that were cancelled.
+	cancelled bool
+	reads     bool   // it changes nothing
+	settles   bool   // what it has read is durable
+	effect    effect // nil if there is none
+	common    bool   // others may have the same effect
 	// onlyAlone is set if nothing is promised while others change the same.
 	onlyAlone bool
 	undoes    bool // it may make a task what it was before another call
@@ -60,6 +64,24 @@ func hasFailed(id, text string) effect {
 
 func hasLease(id, lease string) effect {
 	return func(_, now *rows) bool { return now.tasks[id].lease == lease }
+}
+
+func hasPartial(id, text string) effect {
+	return func(_, now *rows) bool { return now.tasks[id].result == quoted(text) }
+}
+
+func hasAdvance(id string, a tasks.Advance) effect {
+	return func(_, now *rows) bool { return now.tasks[id].advance == a }
+}
+
+// hasStep: a step that ran has not been stored before.
+func hasStep(id, name, text string, ran bool) effect {
+	return func(before, now *rows) bool {
+		if _, stored := before.steps[stepKey{id, name}]; stored && ran {
+			return false
+		}
+		return now.steps[stepKey{id, name}] == quoted(text)
+	}
 }
 
 func gone(id string) effect {
@@ -112,9 +134,19 @@ func (c *call) touches(d *call) bool {
 		return strings.HasPrefix(c.subject, "cache") && strings.HasPrefix(d.subject, "cache")
 	case c.claims && c.failed || d.claims && d.failed:
 		return false
+	case c.mayChange(d.subject) || d.mayChange(c.subject):
+		return true
 	}
 	return c.subject != "" && c.subject == d.subject || slices.Contains(c.ids, d.subject) || slices.Contains(d.ids, c.subject)
 }
+
+// mayChange reports whether a call that claims nothing may change a task as one of many of its type.
+func (c *call) mayChange(id string) bool {
+	return !c.claims && id != "" && slices.ContainsFunc(c.types, func(t tasks.Type) bool { return strings.HasPrefix(id, prefixes[t]) })
+}
+
+// prefixes are those of the ids of tasks that all callers change.
+var prefixes = map[tasks.Type]string{tasks.Form: "f-", tasks.FormFilling: "s-"}
 
 // beside returns the other calls that touch the same and were under way at the same time.
 func (c *call) beside(all []*call) (list []*call) {
@@ -124,100 +156,4 @@ func (c *call) beside(all []*call) (list []*call) {
 		}
 	}
 	return list
-}
-
-// checkRows checks what must hold of the tables at any time. Calls are those that have begun.
-func (x *run) checkRows(s *rows, begun []*call) error {
-	results, asked := map[string]map[string]bool{}, map[string]map[tasks.Status]bool{}
-	for _, c := range begun {
-		ids := c.ids
-		if c.subject != "" {
-			ids = append(ids[:len(ids):len(ids)], c.subject)
-		}
-		if c.claims {
-			ids = []string{"*"} // of those that are offered, any
-		}
-		for _, id := range ids {
-			if asked[id] == nil {
-				results[id], asked[id] = map[string]bool{}, map[tasks.Status]bool{}
-			}
-			results[id][c.result] = true
-			for _, status := range c.asks {
-				asked[id][status] = true
-			}
-		}
-	}
-	for id, t := range s.tasks {
-		status := tasks.Status(t.status)
-		if strings.HasPrefix(id, "old-") {
-			continue
-		}
-		if !asked[id][status] && !(t.typ == string(tasks.Form) && asked["*"][status]) {
-			return fmt.Errorf("I2: task %s is %s, which no call has asked for", id, status)
-		}
-		if t.hasResult != (status == tasks.Completed) || t.hasResult && !results[id][t.result] {
-			return fmt.Errorf("I5: task %s is %s with the result %.60q, which no call has given it", id, status, t.result)
-		}
-		if err := checkAttempts(id, t, s.attempts[id]); err != nil {
-			return err
-		}
-	}
-	for id := range s.attempts {
-		if _, ok := s.tasks[id]; !ok {
-			return fmt.Errorf("I5: attempts at %s, which isn't there", id)
-		}
-	}
-	for id, status := range s.docs {
-		if s.tasks[id].status != status {
-			return fmt.Errorf("I5: the application's document of %s says %s, and the task %q", id, status, s.tasks[id].status)
-		}
-	}
-	for id := range s.tasks {
-		if _, ok := s.docs[id]; !ok && strings.HasPrefix(id, "d-") {
-			return fmt.Errorf("I5: task %s is there without the application's document", id)
-		}
-	}
-	for key, e := range s.cache {
-		if e.stored && (!x.computed[key][e.result] || e.lease != "") {
-			return fmt.Errorf("I6: the cache has %.60q for %s, which nothing computed", e.result, key.Key)
-		}
-	}
-	return nil
-}
-
-func checkAttempts(id string, t taskRow, list []attemptRow) error {
-	if len(list) != t.attempts {
-		return fmt.Errorf("I5: task %s has %d attempts, and %d are listed", id, t.attempts, len(list))
-	}
-	for i, a := range list {
-		if a.n != i+1 || !a.ended && i < len(list)-1 {
-			return fmt.Errorf("I5: attempts at task %s: %+v", id, list)
-		}
-	}
-	// Those that are offered are changed by their workers alone.
-	if n := len(list); t.typ == string(tasks.Form) && t.status != string(tasks.Processing) && n > 0 && !list[n-1].ended {
-		return fmt.Errorf("I5: task %s is %s, its attempts are %+v", id, t.status, list)
-	}
-	if (t.lease != "") && (t.status != string(tasks.Processing) || len(list) == 0 || list[len(list)-1].ended) {
-		return fmt.Errorf("I5: task %s is %s and leased, its attempts are %+v", id, t.status, list)
-	}
-	return nil
-}
-
-// checkStep checks that no task went from a state to the one after it in a way that is never allowed:
-// one that is completed stays so until it is deleted.
-func checkStep(before, now *rows, begun []*call) error {
-	for id, t := range before.tasks {
-		if t.status != string(tasks.Completed) || strings.HasPrefix(id, "old-") {
-			continue
-		}
-		u, ok := now.tasks[id]
-		if ok && u.status == t.status && u.result == t.result {
-			continue
-		}
-		if !slices.ContainsFunc(begun, func(c *call) bool { return c.deletes && c.subject == id }) {
-			return fmt.Errorf("I2: task %s was completed, and is %q, though nobody has deleted it", id, u.status)
-		}
-	}
-	return nil
 }

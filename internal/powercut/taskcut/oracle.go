@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
@@ -22,7 +23,6 @@ type oracle struct {
 	live  []live
 	of    map[uint64][]int // numbers of live states, by their digest
 	syncs powercut.SyncTimes
-	early bool // a control: calls return before they are durable
 
 	k        int
 	now      time.Duration
@@ -37,8 +37,8 @@ type oracle struct {
 const maxDelay = 50 * time.Millisecond
 
 // newOracle reads all live states of a run and holds them against its calls.
-func newOracle(x *run, early bool) (*oracle, error) {
-	o := &oracle{x: x, of: map[uint64][]int{}, syncs: powercut.NewSyncTimes(x.trace), early: early}
+func newOracle(x *run, control Control, only string) (*oracle, error) {
+	o := &oracle{x: x, of: map[uint64][]int{}, syncs: powercut.NewSyncTimes(x.trace)}
 	if err := o.readLive(); err != nil {
 		return nil, err
 	}
@@ -51,12 +51,16 @@ func newOracle(x *run, early bool) (*oracle, error) {
 		}
 		switch {
 		case c.required == 0 || c.reads && !c.settles:
+		case control != "" && !strings.HasPrefix(c.what, only):
 		case c.durable:
-			if early {
+			if control == Early {
 				c.acked = o.live[c.required].at
 			}
 			o.durable = append(o.durable, c)
 		case !c.stock: // which bounds nothing
+			if control == Late {
+				c.acked, c.ackedAt = o.live[c.required].at, c.ackedAt-time.Hour
+			}
 			o.relaxed = append(o.relaxed, c)
 		}
 	}
@@ -83,7 +87,7 @@ func (o *oracle) readLive() error {
 		}
 		err := x.checkRows(f.rows, x.calls[:begun])
 		if err == nil && n > 0 {
-			err = checkStep(o.live[n-1].rows, f.rows, x.calls[:begun])
+			err = checkStep(o.live[n-1].rows, f.rows, x.calls[:begun], o.live[n-1].at)
 		}
 		if err != nil {
 			return fmt.Errorf("after event %d, without a power cut: %w", at, err)

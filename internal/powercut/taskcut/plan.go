@@ -29,7 +29,11 @@ const (
 	stepMany       stepKind = "many"    // creates and updates several
 	stepOffer      stepKind = "offer"   // creates a task for workers
 	stepWork       stepKind = "work"    // claims one, and completes or fails it
-	stepShared     stepKind = "shared"  // changes a task that all callers change
+	stepRun        stepKind = "run"     // has a handler go through its steps
+	stepReport     stepKind = "report"  // how far one of its own tasks is
+	stepLimits     stepKind = "limits"  // of what workers claim
+	stepRetryMany  stepKind = "retrymany"
+	stepShared     stepKind = "shared" // changes a task that all callers change
 	stepDo         stepKind = "do"
 	stepWarm       stepKind = "warm"
 	stepInvalidate stepKind = "invalidate"
@@ -98,6 +102,11 @@ var kinds = map[string]func(*workload, *rand.Rand, *shape){
 	},
 	"workers": func(w *workload, r *rand.Rand, s *shape) {
 		s.of = map[stepKind]int{stepOffer: 8, stepWork: 10, stepPause: 1, stepShared: 1}
+		s.callers = 2 + r.IntN(4)
+	},
+	// Tasks are handed out to handlers, within limits, and are tried again, one by one and many at once.
+	"handlers": func(w *workload, r *rand.Rand, s *shape) {
+		s.of = map[stepKind]int{stepOffer: 6, stepRun: 10, stepWork: 2, stepPause: 1, stepLimits: 2, stepRetryMany: 3, stepShared: 6, stepReport: 2}
 		s.callers = 2 + r.IntN(4)
 	},
 	"cache": func(w *workload, r *rand.Rand, s *shape) {
@@ -227,7 +236,7 @@ func (p Plan) spell() *workload {
 	}
 	s := &shape{callers: 1 + r.IntN(5), steps: 7, phases: 1, of: map[stepKind]int{
 		stepCreate: 4, stepAdvance: 8, stepMany: 1, stepOffer: 3, stepWork: 4, stepShared: 2, stepDo: 3,
-		stepWarm: 1, stepInvalidate: 1, stepCleanup: 1, stepTx: 2, stepCheckpoint: 1, stepPause: 1,
+		stepWarm: 1, stepInvalidate: 1, stepCleanup: 1, stepTx: 2, stepRun: 2, stepReport: 2, stepLimits: 1, stepRetryMany: 1, stepCheckpoint: 1, stepPause: 1,
 	}}
 	kinds[p.Kind](w, r, s)
 	if p.Fault != "" {

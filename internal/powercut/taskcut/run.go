@@ -45,6 +45,8 @@ type run struct {
 
 	mu       sync.Mutex
 	computed map[tasks.CacheKey]map[string]bool // results as JSON
+	steps    map[stepRow]bool                   // that handlers have gone through
+	ending   map[attemptKey]*call               // how handlers end their attempts
 }
 
 // images are what disks hold before a workload.
@@ -73,7 +75,7 @@ func (w *workload) before(shmDir string) (powercut.Image, error) {
 		return nil, err
 	}
 	defer c.Close()
-	err = c.Exec(fmt.Sprintf("PRAGMA page_size=%d; PRAGMA auto_vacuum=incremental; PRAGMA journal_mode=wal; CREATE TABLE docs(id TEXT PRIMARY KEY, status TEXT)", w.pageSize))
+	err = c.Exec(fmt.Sprintf("PRAGMA page_size=%d; PRAGMA auto_vacuum=incremental; PRAGMA journal_mode=wal; CREATE TABLE docs(id TEXT PRIMARY KEY, status TEXT, note TEXT)", w.pageSize))
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +98,7 @@ func (w *workload) before(shmDir string) (powercut.Image, error) {
 
 // runPlan runs a plan, with some of the rules switched off.
 func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, error) {
-	x := &run{w: p.spell(), disabled: disabled, computed: map[tasks.CacheKey]map[string]bool{}}
+	x := &run{w: p.spell(), disabled: disabled, computed: map[tasks.CacheKey]map[string]bool{}, steps: map[stepRow]bool{}, ending: map[attemptKey]*call{}}
 	for process := range processes {
 		powercut.Async(disabled, process) // registers it
 	}
@@ -215,7 +217,7 @@ func (p *process) phase(callers []callerPlan, last bool) {
 	for range p.processPlan.stores {
 		st, err := tasks.Open(context.Background(), x.disk.PathIn(p.number, dbName), tasks.VFS(p.vfsName()),
 			tasks.Backoff(func(attempt int) time.Duration { return time.Duration(attempt) * 300 * time.Millisecond }),
-			tasks.MaxAttempts(3), tasks.CacheMaxEntries(20), bubbleClock)
+			tasks.MaxAttempts(3), tasks.CacheMaxEntries(20), bubbleClock, tasks.WithHooks(tasks.Hooks{AttemptEnded: x.attemptEnded}))
 		p.turn()
 		if !x.ok("open", err) {
 			return
