@@ -13,6 +13,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/inflight"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
 
@@ -57,13 +58,16 @@ type database struct {
 	mu       sync.Mutex
 	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
 	walNames []nameKey                 // the names that the WAL was opened by; +checklocks:mu
-	walSync  sqlitevfs.File            // the syncer's own handle of the WAL; +checklocks:mu
+	walSync  sqlitevfs.File            // the library's own handle of the WAL; +checklocks:mu
+	handles  []*syncHandle             // for its syncs, of which each has one; +checklocks:mu
 	flags    sqlitevfs.SyncFlag        // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
 	extent   walExtent                 // +checklocks:mu
 	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
 	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
 	handed   syncqueue.Job             // a sync of the WAL that the syncer does for its leader, if isHanded is set; +checklocks:mu
 	isHanded bool                      // +checklocks:mu
+	helpers  int                       // goroutines that do such syncs beside the syncer; +checklocks:mu
+	busy     bool                      // the syncer does a sync; +checklocks:mu
 	stop     bool                      // tells the syncer to end; +checklocks:mu
 	group    group                     // +checklocks:mu
 	walSyncs rounds                    // syncs of the WAL; +checklocks:mu
@@ -75,8 +79,6 @@ type database struct {
 	writers writerQueue
 	own     ownFile
 	dir     ownDir
-
-	jobHeader [walHeaderSize]byte // the running sync's of the WAL
 
 	deleted        atomic.Pointer[nameKey] // a WAL whose removal isn't durable (H4)
 	warnedNotTried atomic.Int64            // when that was logged
@@ -106,6 +108,7 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		MinInterval: minInterval, Disabled: db.rules,
 		Window: db.times.window.observe,
 	})
+	db.group.Planner = inflight.New(maxInFlight)
 	db.checkpointer = newCheckpointer(db)
 	db.mode.Store(registry.mode.Load())
 	return db
@@ -176,9 +179,10 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, main *dbFile,
 		durable, known = u.upTo.Load(), saltOf(u.header)
 	}
 	db.stopped = make(chan struct{})
+	handles := openSyncHandles(v, name, flags, own)
 
 	db.mu.Lock()
-	db.walSync = own
+	db.walSync, db.handles = own, handles
 	db.walNames = []nameKey{key}
 	// H4: whether this process made the file can't be told, so take it that it did.
 	db.newWAL = true
@@ -255,10 +259,12 @@ func (db *database) closeWAL(main *dbFile) {
 
 	// On Windows the WAL can't be deleted while a handle is open.
 	db.mu.Lock()
-	own := db.walSync
-	db.walSync = nil
+	handles := db.handles
+	db.walSync, db.handles = nil, nil
 	db.mu.Unlock()
-	own.Close()
+	for _, h := range handles {
+		h.file.Close()
+	}
 }
 
 // walShared reports whether several connections have the WAL open.

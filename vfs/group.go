@@ -5,7 +5,9 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/inflight"
 )
 
 // Connections that a sync has answered tend to commit again soon. If the next sync starts before they do,
@@ -20,28 +22,35 @@ const (
 
 // group is what the leader of a sync of the WAL knows of those who may join. database.mu guards it.
 type group struct {
-	expected  int           // who may commit: those that the last sync answered, and those that waited at its end
-	took      time.Duration // a sync takes, lately
-	gathering bool          // a leader lets others come first
-	pause     int           // syncs without gathering to come
-	pauses    int           // as many as that the last time
+	inflight.Planner      // how many may join, and how many syncs run at a time
+	gathering        bool // a leader lets others come first
+	pause            int  // syncs without gathering to come
+	pauses           int  // as many as that the last time
 }
 
-// synced notes a sync that has ended.
-func (g *group) synced(took time.Duration, answered, waiting int) {
-	g.expected = answered + waiting
-	// A disk that hangs once isn't a slow disk.
-	took = min(took, 2*gatherMost, max(4*g.took, time.Millisecond))
-	if g.took == 0 {
-		g.took = took
+// nextSync hands out the sync of the file that is due, for the caller to do.
+// +checklocks:db.mu
+func (db *database) nextSync(file syncqueue.File) (syncqueue.Job, bool) {
+	if !db.mayStart(file) {
+		return syncqueue.Job{}, false
 	}
-	g.took += (took - g.took) / 8
+	return db.queue.NextBeside(file, db.now())
+}
+
+// mayStart reports whether a sync of the file may be started: where others run, a handle must be left, and enough must wait.
+// +checklocks:db.mu
+func (db *database) mayStart(file syncqueue.File) bool {
+	running := db.queue.Running(file)
+	if running == 0 || file != syncqueue.WAL || running >= len(db.handles) {
+		return running == 0
+	}
+	return db.rules.Off(rules.Frugal) || running < db.group.InFlight() && db.queue.Waiting(file) >= db.group.Group()
 }
 
 // complete reports whether a leader is to start the sync now.
 // +checklocks:db.mu
 func (db *database) complete() bool {
-	return !db.group.gathering || db.queue.Waiting(syncqueue.WAL) >= db.group.expected
+	return !db.group.gathering || db.queue.Waiting(syncqueue.WAL) >= db.group.Group()
 }
 
 // gather lets others join the sync that is due, with db.mu released meanwhile.
@@ -49,7 +58,7 @@ func (db *database) complete() bool {
 func (db *database) gather(ctx context.Context, w *waiter) {
 	g := &db.group
 	// Others than commits wait alone: they don't come again.
-	if w.commit == 0 || g.gathering || db.queue.Waiting(syncqueue.WAL) >= g.expected {
+	if w.commit == 0 || g.gathering || db.queue.Waiting(syncqueue.WAL) >= g.Group() {
 		return
 	}
 	if due, ok := db.queue.Due(syncqueue.WAL); !ok || due > db.now() {
@@ -62,8 +71,8 @@ func (db *database) gather(ctx context.Context, w *waiter) {
 	g.gathering = true
 	before := db.queue.Waiting(syncqueue.WAL)
 	seen, start := before, db.now()
-	for turns := 0; !db.gathered(w) && ctx.Err() == nil && db.now()-start < min(g.took/2, gatherMost); {
-		nap := g.took / 8
+	for turns := 0; !db.gathered(w) && ctx.Err() == nil && db.now()-start < min(g.Took()/2, gatherMost); {
+		nap := min(g.Took()/8, gatherMost)
 		if turns++; turns < gatherTurns {
 			db.unlocked(runtime.Gosched)
 		} else if nap > gatherNap {
@@ -91,7 +100,7 @@ func (db *database) gather(ctx context.Context, w *waiter) {
 // gathered reports whether there is nothing more to wait for.
 // +checklocks:db.mu
 func (db *database) gathered(w *waiter) bool {
-	return w.done || db.queue.Waiting(syncqueue.WAL) >= db.group.expected
+	return w.done || db.queue.Waiting(syncqueue.WAL) >= db.group.Group()
 }
 
 // sleep sleeps until the waiter is woken, or for that long.

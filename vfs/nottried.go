@@ -43,7 +43,7 @@ func (db *database) undone(job syncqueue.Job, err error) {
 		e = was
 	}
 	now := db.now()
-	db.answer(db.queue.Undone(job.File, e, now))
+	db.answer(db.queue.Undone(job, e, now))
 	if job.File == syncqueue.WAL {
 		// Commits at NORMAL wait for nobody, but their time runs.
 		db.queue.Request(syncqueue.Request[*waiter]{

@@ -99,7 +99,7 @@ func Logger(l *slog.Logger) Option {
 }
 
 // OnSync sets a function that is called after each sync,
-// by the goroutine that did it, with no lock held.
+// by the goroutine that did it, with no lock held. Several syncs may run at a time, and end in any order.
 // The commits that wait for the sync are answered before it is called.
 // It must not wait for another sync, nor use the database: not call [Flush], [WaitDurable] or [SetMode].
 // Where several VFSes are registered, it is called for the databases that were first opened through its own.

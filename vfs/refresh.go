@@ -47,8 +47,6 @@ type unsynced struct {
 type walExtent struct {
 	salt    salt
 	durable int64 // as far as it is
-	// syncing is as far as the sync that runs makes it durable.
-	syncing int64
 }
 
 // rewritten is called before bytes at off are written that were counted before:
@@ -57,7 +55,9 @@ func (db *database) rewritten(off int64) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.extent.durable = min(db.extent.durable, off)
-	db.extent.syncing = min(db.extent.syncing, off)
+	for _, h := range db.handles {
+		h.covers = min(h.covers, off)
+	}
 	db.walEnd.Store(min(db.walEnd.Load(), off))
 }
 

@@ -65,6 +65,9 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 	}
 	now := db.now()
 	r.Waiter, r.Deadline = w, now
+	if r.File == syncqueue.WAL && w.commit != 0 {
+		db.group.Came(now)
+	}
 	if answered, err := db.queue.Request(r, now); answered {
 		return db.result(err)
 	}
@@ -76,13 +79,12 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 			}
 		}
 		if r.File != syncqueue.WAL || db.complete() {
-			if job, ok := db.queue.Next(r.File, db.now()); ok {
+			if job, ok := db.nextSync(r.File); ok {
 				if !w.proxy {
 					db.do(job, syncDB)
 					continue
 				}
-				db.handed, db.isHanded = job, true
-				db.wakeSyncer()
+				db.hand(job)
 			}
 		}
 		db.mu.Unlock()
@@ -119,18 +121,19 @@ func (db *database) result(err error) error {
 // +checklocks:db.mu
 func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	own, flags, names := db.walSync, db.flags, db.walNames
+	var handle *syncHandle
+	if job.File == syncqueue.WAL {
+		handle = db.takeHandle()
+	}
 	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Off(rules.EntryBeforeCommit)
 	commits, gen := db.tally.commits, db.generation.Load()
-	if job.File == syncqueue.WAL {
-		db.extent.syncing = db.walEnd.Load()
-	}
 	var round uint64
 	if job.File == syncqueue.WAL {
 		round = db.walSyncs.begin()
 	}
 	if db.rules.Off(rules.GroupWait) && job.File == syncqueue.WAL {
 		// Switched off by a test: whoever waits is answered before the sync.
-		db.answer(db.queue.AnswerEarly(job.File))
+		db.answer(db.queue.AnswerEarly(job))
 	}
 
 	start := time.Now()
@@ -140,14 +143,14 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	ours := false // the WAL is of the generation that is known
 	db.unlocked(func() {
 		if job.File == syncqueue.WAL {
-			n, _ := own.ReadAt(db.jobHeader[:], 0)
-			ours = n == len(db.jobHeader) && saltOf(db.jobHeader) == known || db.rules.Off(rules.Salts)
+			n, _ := own.ReadAt(handle.header[:], 0)
+			ours = n == len(handle.header) && saltOf(handle.header) == known || db.rules.Off(rules.Salts)
 		}
 		if job.File == syncqueue.DB {
 			err = syncDB()
 		} else {
-			// The syncer's own handle: one that SQLite uses isn't ours to sync.
-			err = own.Sync(flags)
+			// The library's own handle: one that SQLite uses isn't ours to sync.
+			err = handle.file.Sync(flags)
 		}
 		if err == nil && newWAL {
 			// H4: the entry of a new WAL is durable before a commit in it is.
@@ -156,6 +159,10 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		}
 	})
 	took := time.Since(start)
+	var covers int64
+	if handle != nil {
+		covers, handle.busy = handle.covers, false
+	}
 	if err != nil && wasNotTried(err) {
 		db.undone(job, err)
 		return
@@ -164,14 +171,15 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 	event := SyncEvent{Database: db.name, File: job.File.String(), Bytes: job.Bytes, Duration: took}
 	var failure *SyncError
 	if err == nil {
-		if job.File == syncqueue.WAL {
+		failed := db.failure.Load()
+		if job.File == syncqueue.WAL && (failed == nil || failed.File != job.File.String()) {
 			db.newWAL = false
 			db.walSyncs.end(round)
 			db.tally.durable = max(db.tally.durable, commits)
 			if ours && gen == db.generation.Load() && db.isKnown(known) {
-				db.extent.durable = max(db.extent.durable, db.extent.syncing)
+				db.extent.durable = max(db.extent.durable, covers)
 			}
-			if failed := db.failure.Load(); failed != nil {
+			if failed != nil {
 				// It was under way when another sync failed. What it has made durable isn't to be written once more.
 				extent := db.extent
 				db.unlocked(func() { db.remember(own, extent, failed) })
@@ -194,9 +202,9 @@ func (db *database) do(job syncqueue.Job, syncDB func() error) {
 		}
 	}
 	db.times.sync(job.File, took, db.now())
-	answers := db.queue.Done(job.File, err, db.now())
+	answers := db.queue.Done(job, err, db.now())
 	if job.File == syncqueue.WAL {
-		db.group.synced(took, len(answers), db.queue.Waiting(syncqueue.WAL))
+		db.group.Ended(took, len(answers), db.queue.Waiting(syncqueue.WAL), db.queue.Covered(syncqueue.WAL), db.now())
 	}
 	db.answer(answers)
 	if failure == nil && job.File == syncqueue.WAL && db.markers.due.Load() {
@@ -255,7 +263,7 @@ func (db *database) succeed() {
 // promote makes one of those who wait for the file's next sync its leader, if that is due.
 // +checklocks:db.mu
 func (db *database) promote(file syncqueue.File) bool {
-	if due, ok := db.queue.Due(file); !ok || due > db.now() {
+	if due, ok := db.queue.DueBeside(file); !ok || due > db.now() || !db.mayStart(file) {
 		return false
 	}
 	for w := range db.queue.Waiters(file) {
@@ -282,6 +290,25 @@ func (db *database) wakeSyncer() {
 	}
 }
 
+// hand has a sync of the WAL done for its leader: by the syncer, unless that does one.
+// +checklocks:db.mu
+func (db *database) hand(job syncqueue.Job) {
+	if !db.busy && !db.isHanded {
+		db.handed, db.isHanded = job, true
+		db.wakeSyncer()
+		return
+	}
+	db.helpers++
+	go func() {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		db.do(job, nil)
+		if db.helpers--; db.stop {
+			db.wakeSyncer()
+		}
+	}()
+}
+
 // syncer does the syncs that nobody waits for who could do them: those of commits at NORMAL,
 // and of leaders whose contexts can be cancelled.
 // It runs while the WAL is open, and ends only when no sync of it is running.
@@ -295,15 +322,19 @@ func (db *database) syncer(stopped chan<- struct{}) {
 	for {
 		if db.isHanded {
 			db.isHanded = false
+			db.busy = true
 			db.do(db.handed, nil)
+			db.busy = false
 			continue
 		}
 		now := db.now()
 		if job, ok := db.queue.Next(syncqueue.WAL, now); ok {
+			db.busy = true
 			db.do(job, nil)
+			db.busy = false
 			continue
 		}
-		if db.stop && !db.queue.Running(syncqueue.WAL) {
+		if db.stop && db.queue.Running(syncqueue.WAL) == 0 && db.helpers == 0 {
 			return
 		}
 		db.armed = never

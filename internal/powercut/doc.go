@@ -58,23 +58,26 @@
 //	H2                      1            90  I1: integrity_check fails
 //	H3                      3          1843  I1: malformed
 //	H4-create               2           619  I1: integrity_check fails
-//	H4-delete              38         22226  I3: a commit in a rollback mode had returned
+//	H4-delete              38         22426  I3: a commit in a rollback mode had returned
 //	H5                      3          1556  I3: a commit had returned
-//	H6                      1           126  I3: a commit had returned
-//	group-wait              2           541  I3: a commit at FULL had returned
+//	H6                      1           210  I1: integrity_check fails
+//	later-syncs            13          7786  I3: a commit at FULL had returned
+//	group-wait              2           551  I3: a commit at FULL had returned
 //	foreign-writes         19         13674  I1: malformed
-//	clear-closed            6          3026  I3: a commit at FULL had returned
-//	refresh                 3           641  I3: a commit had returned
-//	publish                 6          1416  I3: a commit at FULL had returned
+//	clear-closed           21         12986  I3: a commit at FULL had returned
+//	refresh                 3           651  I3: a commit had returned
+//	publish               109         29126  I3: async_wait had returned
 //	one-backfill            3           909  I1: integrity_check fails
-//	partial                 3           346  I2: the rows of no prefix
+//	partial                 3           326  I2: the rows of no prefix
 //	distrust                4           531  I2: the rows of no prefix
-//	salts                   4           951  I3: a commit had returned
+//	salts                   4           956  I3: a commit had returned
 //	marker                  3           581  I3: async_wait had returned
-//	doubt                  15          3764  I1: integrity_check fails
+//	doubt                  22          5680  I1: malformed
 //
 // Those of one-backfill, partial, distrust and salts begin near the first workload that shows it,
 // which otherwise is the 67th, 17th, 22nd and 28th.
+//
+// In every other workload syncs of the WAL run beside each other whenever they can, whether or not that pays.
 //
 // That a marker stays until all is durable matters to a process that is killed just then, and is held by a test of package vfs.
 //

@@ -80,8 +80,18 @@ func (w *workload) before(shmDir string) (Image, error) {
 	return img, nil
 }
 
+// SyncsBeside returns what has to be switched off for syncs of a WAL to run beside each other whenever they can.
+// They do in every other workload: time is too short there for one to learn where that pays.
+func SyncsBeside(seed uint64) rules.Set {
+	if rand.New(rand.NewPCG(seed, 7)).IntN(2) == 0 {
+		return 0
+	}
+	return rules.Frugal
+}
+
 // runPlan runs a plan, with some of the rules switched off.
 func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, error) {
+	disabled |= SyncsBeside(p.Seed)
 	w := p.spell()
 	img, err := w.before(shmDir)
 	if err != nil {

@@ -60,6 +60,11 @@ const (
 	MarkerStays
 	// ForeignRestarts has a wait make the database file durable too, once another process may have started the WAL over.
 	ForeignRestarts
+	// LaterSyncs has those who wait for a later sync of a file go on waiting when an earlier one ends.
+	LaterSyncs
+	// Frugal starts a sync beside others only where that pays. Nothing that is safe hangs on it:
+	// switched off, syncs run beside each other whenever they can.
+	Frugal
 
 	// All is all of them.
 	All = 1<<iota - 1
@@ -85,6 +90,7 @@ var names = [...]string{
 	"H1", "H2", "H3", "H4-create", "H4-delete", "H5", "H6", "group-wait", "foreign-writes", "clear-closed", "refresh",
 	"publish", "one-backfill", "partial", "distrust", "salts", "doubt",
 	"marker", "marker-stays", "foreign-restarts",
+	"later-syncs", "frugal",
 }
 
 // Parse is the inverse of [Set.String], for a single rule.

@@ -35,7 +35,7 @@ const (
 	opWrite   op = iota // arg%4+1 bytes
 	opRequest           // arg: see request
 	opNext
-	opDone
+	opDone // the running one that arg picks
 	opRestart
 	opAdvance // by arg
 	opAck
@@ -44,11 +44,12 @@ const (
 	opSynced // with all bytes, or with half of the writes if arg is odd
 	opDoneErr
 	opFail
+	opBeside // next, beside those that run
 	numOps
 )
 
 func (e event) String() string {
-	names := [...]string{"write", "request", "next", "done", "restart", "advance", "ack", "cancel", "start", "synced", "doneErr", "fail"}
+	names := [...]string{"write", "request", "next", "done", "restart", "advance", "ack", "cancel", "start", "synced", "doneErr", "fail", "beside"}
 	return fmt.Sprintf("{%s %v %d}", names[e.op], e.file, e.arg)
 }
 
@@ -115,15 +116,21 @@ func (c *checker) apply(e event) (effect bool) {
 	case opRequest:
 		effect = c.request(e.file, e.arg)
 	case opNext:
-		effect = c.next(e.file)
+		effect = c.next(e.file, false)
+	case opBeside:
+		effect = c.next(e.file, true)
 	case opDone, opDoneErr:
 		var err error
 		if e.op == opDoneErr {
 			err = errDisk
 		}
-		effect = m.files[e.file].running != nil
-		want := m.done(e.file, err == nil)
-		c.answers(want, q.Done(e.file, err, m.now))
+		running := m.files[e.file].running
+		if effect = len(running) > 0; effect {
+			no := running[int(e.arg)%len(running)].no
+			c.plain = c.plain && len(running) == 1
+			want := m.done(e.file, int(e.arg), err == nil)
+			c.answers(want, q.Done(Job{File: e.file, No: no}, err, m.now))
+		}
 	case opRestart:
 		want := m.restart()
 		c.plain = c.plain && m.barrier == nil
@@ -199,10 +206,14 @@ func (c *checker) request(file File, arg uint8) (effect bool) {
 	return !answered
 }
 
-func (c *checker) next(file File) (effect bool) {
+func (c *checker) next(file File, beside bool) (effect bool) {
 	group, due := c.m.next(file)
-	want := len(group) > 0 && due <= c.m.now
-	job, ok := c.q.Next(file, c.m.now)
+	want := len(group) > 0 && due <= c.m.now && (beside || len(c.m.files[file].running) == 0)
+	next := c.q.Next
+	if beside {
+		next = c.q.NextBeside
+	}
+	job, ok := next(file, c.m.now)
 	if ok != want {
 		c.fail(errSchedule, "next %v at %d: %v, want %v (due %d)", file, c.m.now, ok, want, due)
 	}
@@ -234,7 +245,7 @@ func (c *checker) start(file File) (effect bool) {
 			c.fail(errFailure, "start after a failure: %v", err)
 		}
 		return false
-	case m.files[file].running != nil:
+	case len(m.files[file].running) > 0:
 		if !errors.Is(err, ErrRunning) {
 			c.fail(errSchedule, "start while a sync runs: %v", err)
 		}
@@ -251,6 +262,7 @@ func (c *checker) started(job, want Job, group []*request) {
 	m := &c.m
 	want.Seq = m.written(want.File)
 	want.Bytes = want.Seq - m.safeTo(want.File)
+	want.No = m.files[want.File].started + 1
 	if job != want {
 		c.fail(errSchedule, "got %+v, want %+v", job, want)
 	}

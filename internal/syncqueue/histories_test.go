@@ -20,7 +20,7 @@ func randomHistory(seed uint64) []event {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	weights := [numOps]int{
 		opWrite: 20, opRequest: 20, opNext: 16, opDone: 16, opRestart: 4, opAdvance: 10,
-		opAck: 4, opCancel: 2, opStart: 3, opSynced: 2,
+		opAck: 4, opCancel: 2, opStart: 3, opSynced: 2, opBeside: 12,
 	}
 	if seed%2 == 0 {
 		weights[opDoneErr], weights[opFail] = 1, 1
@@ -85,7 +85,7 @@ func TestRandomHistories(t *testing.T) {
 // Random histories find each rule that is switched off, or they'd prove nothing.
 func TestRandomHistoriesFindBrokenRules(t *testing.T) {
 	t.Parallel()
-	for name, rule := range map[string]rules.Set{"H5": rules.FailureIsFinal, "H6": rules.SyncCoversWritten, "ClearClosed": rules.ClearClosed} {
+	for name, rule := range map[string]rules.Set{"H5": rules.FailureIsFinal, "H6": rules.SyncCoversWritten, "ClearClosed": rules.ClearClosed, "LaterSyncs": rules.LaterSyncs} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(200) {
@@ -111,6 +111,8 @@ func TestAllHistories(t *testing.T) {
 		{opRequest, DB, argNow},
 		{opNext, WAL, 0},
 		{opDone, WAL, 0},
+		{opBeside, WAL, 0},
+		{opDone, WAL, 1},
 		{opNext, DB, 0},
 		{opDone, DB, 0},
 		{opRestart, WAL, 0},

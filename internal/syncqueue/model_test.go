@@ -23,7 +23,9 @@ type model struct {
 
 type modelFile struct {
 	writes  []write
-	running *modelSync
+	running []*modelSync
+	started uint64
+	failed  bool
 	lastEnd Time
 	synced  bool // lastEnd is set
 }
@@ -40,6 +42,7 @@ func (w write) safe() bool { return w.durable || w.superseded }
 
 // modelSync is a running sync. It is responsible for the writes that came before it.
 type modelSync struct {
+	no     uint64
 	covers int // this many of the file's writes
 	seq    uint64
 }
@@ -60,9 +63,9 @@ type request struct {
 	urgent   bool
 	due      Time
 	deadline Time
-	queued   bool // no sync has been started for it
-	joined   bool // the running sync answers it
-	open     bool // the waiter waits
+	queued   bool   // no sync has been started for it
+	joined   uint64 // number of the sync that answers it, or 0
+	open     bool   // the waiter waits
 }
 
 // commit is one that the application was told of before it was durable.
@@ -105,9 +108,9 @@ func (m *model) request(r *request, limit uint64) (answered, ok bool) {
 	case r.seq <= m.safeTo(r.file):
 		m.counts.Covered++
 		return true, true
-	case f.running != nil && r.seq <= f.running.seq:
+	case m.covering(r.file, r.seq) != 0:
 		m.counts.Merged++
-		r.joined = true
+		r.joined = m.covering(r.file, r.seq)
 	default:
 		// Whether the last sync is old enough is asked for the first of those that merge.
 		first := !slices.ContainsFunc(m.requests, func(o *request) bool {
@@ -117,7 +120,7 @@ func (m *model) request(r *request, limit uint64) (answered, ok bool) {
 		if !first {
 			m.counts.Merged++
 		}
-		if first && f.running == nil && (!f.synced || m.now-f.lastEnd >= m.minInterval) {
+		if first && len(f.running) == 0 && (!f.synced || m.now-f.lastEnd >= m.minInterval) {
 			r.due = min(r.due, m.now)
 		}
 		if limit > 0 && m.written(r.file)-m.safeTo(r.file) >= limit {
@@ -144,10 +147,20 @@ func (m *model) group(file File) (group []*request) {
 	return group
 }
 
+// covering returns the first of the running syncs that makes so many bytes durable, or 0.
+func (m *model) covering(file File, seq uint64) uint64 {
+	for _, r := range m.files[file].running {
+		if seq <= r.seq {
+			return r.no
+		}
+	}
+	return 0
+}
+
 // next returns the requests that the next sync of the file is for, and when it is due.
 // Those of a later generation have to wait for it (rule 1), so their deadlines count too.
 func (m *model) next(file File) (group []*request, due Time) {
-	if m.failed || m.files[file].running != nil {
+	if m.failed {
 		return nil, 0
 	}
 	group = m.group(file)
@@ -166,33 +179,39 @@ func (m *model) next(file File) (group []*request, due Time) {
 
 func (m *model) start(file File, group []*request) {
 	f := &m.files[file]
-	f.running = &modelSync{covers: len(f.writes), seq: m.written(file)}
+	f.started++
+	f.running = append(f.running, &modelSync{no: f.started, covers: len(f.writes), seq: m.written(file)})
 	for _, r := range group {
-		r.queued, r.joined = false, true
+		r.queued, r.joined = false, f.started
 	}
 	m.counts.Syncs[file]++
 }
 
-// done ends the running sync and returns whom it answers.
-func (m *model) done(file File, ok bool) (answered []*request) {
+// done ends a running sync, the one that n picks, and returns whom it answers.
+// The kernel may have dropped what one is to write at any time until another that fails has ended.
+func (m *model) done(file File, n int, ok bool) (answered []*request) {
 	f := &m.files[file]
-	if f.running == nil {
+	if len(f.running) == 0 {
 		return nil
 	}
-	for i := range f.writes[:f.running.covers] {
+	i := n % len(f.running)
+	ended := f.running[i]
+	f.running = slices.Delete(f.running, i, i+1)
+	f.lastEnd, f.synced = m.now, true
+	for i := range f.writes[:ended.covers] {
 		w := &f.writes[i]
-		w.durable = w.durable || ok && !w.lost
+		w.durable = w.durable || ok && !f.failed && !w.lost
 		w.lost = !w.durable
 	}
-	f.running = nil
-	f.lastEnd, f.synced = m.now, true
 	if !ok {
 		m.counts.Failures++
+		f.failed = true
 		return m.fail()
 	}
 	for _, r := range m.requests {
-		if r.file == file && r.joined {
-			r.joined = false
+		// A later sync covers what an earlier one does.
+		if r.file == file && r.joined != 0 && r.joined <= ended.no {
+			r.joined = 0
 			if r.open {
 				r.open = false
 				answered = append(answered, r)
@@ -233,7 +252,7 @@ func (m *model) fail() (answered []*request) {
 		if r.open {
 			answered = append(answered, r)
 		}
-		r.open, r.queued, r.joined = false, false, false
+		r.open, r.queued, r.joined = false, false, 0
 	}
 	return answered
 }
@@ -248,7 +267,7 @@ func (m *model) settle() (answered []*request) {
 		m.barrier = nil
 	}
 	for _, r := range m.requests {
-		if r.open && !r.joined && r.seq <= m.safeTo(r.file) {
+		if r.open && r.joined == 0 && r.seq <= m.safeTo(r.file) {
 			r.open = false
 			answered = append(answered, r)
 		}

@@ -110,7 +110,7 @@ func TestAppendDuringCheckpoint(t *testing.T) {
 	q.Wrote(WAL, 100)
 	ask(t, q, Request[string]{Waiter: "checkpoint", Seq: 100}, 0)
 	requireNext(t, q, WAL, 0)
-	require.Equal(t, []string{"checkpoint"}, told(q.Done(WAL, nil, 1)))
+	require.Equal(t, []string{"checkpoint"}, told(q.Done(running(q, WAL), nil, 1)))
 
 	q.Wrote(DB, 40)
 	q.Wrote(WAL, 5)
@@ -118,12 +118,12 @@ func TestAppendDuringCheckpoint(t *testing.T) {
 	ask(t, q, Request[string]{Waiter: "checkpoint", File: DB, Seq: 40}, 3)
 	require.EqualValues(t, 100, q.Durable(WAL))
 	requireNext(t, q, DB, 3)
-	require.Equal(t, []string{"checkpoint"}, told(q.Done(DB, nil, 4)))
+	require.Equal(t, []string{"checkpoint"}, told(q.Done(running(q, DB), nil, 4)))
 
 	require.EqualValues(t, 5, q.Pending(WAL))
 	requireDue(t, q, WAL, 50)
-	require.Equal(t, Job{File: WAL, Seq: 105, Bytes: 5}, requireNext(t, q, WAL, 50))
-	require.Equal(t, []string{"commit"}, told(q.Done(WAL, nil, 51)))
+	require.Equal(t, Job{File: WAL, Seq: 105, Bytes: 5}, unnumbered(requireNext(t, q, WAL, 50)))
+	require.Equal(t, []string{"commit"}, told(q.Done(running(q, WAL), nil, 51)))
 	require.Equal(t, [2]uint64{2, 1}, q.Counts().Syncs)
 }
 
@@ -138,7 +138,7 @@ func TestAppendDuringCheckpointPatent(t *testing.T) {
 	ask(t, q, Request[string]{Waiter: "commit", Seq: 105, Deadline: 50}, 2)
 	ask(t, q, Request[string]{Waiter: "checkpoint", File: DB, Seq: 40}, 3)
 	requireNext(t, q, DB, 3)
-	require.Equal(t, []string{"checkpoint", "commit"}, told(q.Done(DB, nil, 4)))
+	require.Equal(t, []string{"checkpoint", "commit"}, told(q.Done(running(q, DB), nil, 4)))
 	require.EqualValues(t, 105, q.Durable(WAL))
 	requireNotDue(t, q, WAL)
 	require.Zero(t, q.Counts().Syncs[WAL])
@@ -148,15 +148,15 @@ func TestAppendDuringCheckpointPatent(t *testing.T) {
 func TestControlAnswerEarly(t *testing.T) {
 	t.Parallel()
 	c := newChecker(histCfg(0))
-	c.answers(nil, c.q.AnswerEarly(WAL)) // nothing runs
+	c.answers(nil, c.q.AnswerEarly(running(c.q, WAL))) // nothing runs
 	for _, e := range rejoinHistory[:3] {
 		c.apply(e)
 	}
 	require.NoError(t, c.err())
-	early := c.q.AnswerEarly(WAL)
+	early := c.q.AnswerEarly(running(c.q, WAL))
 	require.Equal(t, []Answer[int]{{Waiter: 1}}, early)
 	c.answers(nil, early)
 	require.ErrorIs(t, c.err(), errLost)
-	require.Empty(t, c.q.AnswerEarly(WAL), "answered once")
-	require.Empty(t, c.q.Done(WAL, nil, 1), "answered once")
+	require.Empty(t, c.q.AnswerEarly(running(c.q, WAL)), "answered once")
+	require.Empty(t, c.q.Done(running(c.q, WAL), nil, 1), "answered once")
 }

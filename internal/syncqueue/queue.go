@@ -11,7 +11,7 @@
 //  2. Merge: a request joins the one that waits for the same file and generation:
 //     the greater sequence, the earlier deadline, the waiters of both.
 //  3. Coverage: a request whose sequence is durable is answered at once,
-//     one whose bytes were written before the running sync started is answered by that.
+//     one whose bytes were written before a running sync started is answered by that.
 //  4. Barrier: nothing merges across the end of a generation,
 //     and no request of the next generation is served
 //     before the database sync that closes the last one.
@@ -23,6 +23,9 @@
 //     before a commit may return.
 //  8. Result: the end of a sync answers every waiter that it covers,
 //     and a failed one answers all, for good.
+//  9. Beside: several syncs of a file may run at a time, and end in any order.
+//     Each covers what was written before it started, so a later one that ends first answers for the earlier,
+//     and never an earlier one for a later. Once one has failed, none of the others makes anything durable.
 package syncqueue
 
 import (
@@ -86,6 +89,7 @@ type Request[W comparable] struct {
 // Job is a sync to be done.
 // It covers the bytes up to Seq, those that were written before the job was handed out.
 type Job struct {
+	No    uint64 // number of the file's job, from 1 on
 	Seq   uint64
 	Gen   uint64
 	Bytes uint64
@@ -101,12 +105,19 @@ type Answer[W comparable] struct {
 
 type fileState[W comparable] struct {
 	queue   []*entry[W] // ordered by generation, one entry for each
-	running *entry[W]
-	job     Job
+	running []run[W]    // in the order in which they started
+	started uint64      // number of the last job
+	failed  bool        // a sync of this file has failed
 	written uint64
 	durable uint64
 	lastEnd Time
 	synced  bool // lastEnd is set
+}
+
+// run is a sync that runs.
+type run[W comparable] struct {
+	*entry[W]
+	job Job
 }
 
 // barrier keeps the requests of a generation back until its predecessor is closed.
@@ -160,8 +171,16 @@ func (q *Queue[W]) Generation() uint64 { return q.gen }
 // Failed returns the error of the sync that failed, or nil.
 func (q *Queue[W]) Failed() error { return q.failed }
 
-// Running reports whether a sync of the file is running.
-func (q *Queue[W]) Running(file File) bool { return q.files[file].running != nil }
+// Running returns how many syncs of the file are running.
+func (q *Queue[W]) Running(file File) int { return len(q.files[file].running) }
+
+// Covered returns how many wait for syncs of the file that are running.
+func (q *Queue[W]) Covered(file File) (n int) {
+	for _, r := range q.files[file].running {
+		n += len(r.waiters)
+	}
+	return n
+}
 
 // Request puts a request into the queue.
 // Where the answer is known already, it is returned with true and the waiter isn't kept.
@@ -180,10 +199,12 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 	}
 	w := waiting[W]{waiter: r.Waiter, seq: r.Seq, urgent: r.Urgent}
 	// Rule 3, and H6: the running sync started after these bytes were written.
-	if f.running != nil && r.Seq <= f.job.Seq {
-		q.counts.Merged++
-		f.running.add(w)
-		return false, nil
+	for _, run := range f.running {
+		if r.Seq <= run.job.Seq {
+			q.counts.Merged++
+			run.add(w)
+			return false, nil
+		}
 	}
 
 	// Rule 2. Only the newest generation takes requests (rule 4).
@@ -199,7 +220,7 @@ func (q *Queue[W]) Request(r Request[W], now Time) (answered bool, err error) {
 		e.gen, e.seq, e.deadline, e.due = q.gen, r.Seq, r.Deadline, r.Deadline
 		f.queue = append(f.queue, e)
 		// Rule 6: nobody syncs, and the last sync is old enough.
-		if f.running == nil && (!f.synced || now-f.lastEnd >= q.cfg.MinInterval) {
+		if len(f.running) == 0 && (!f.synced || now-f.lastEnd >= q.cfg.MinInterval) {
 			e.due = min(e.due, now)
 		}
 	}
@@ -228,8 +249,8 @@ func (q *Queue[W]) Cancel(waiter W) {
 		for _, e := range f.queue {
 			e.remove(waiter)
 		}
-		if f.running != nil {
-			f.running.remove(waiter)
+		for _, run := range f.running {
+			run.remove(waiter)
 		}
 	}
 }
@@ -263,7 +284,7 @@ func (q *Queue[W]) Waiting(file File) int {
 // head returns the file's first request, unless the barrier holds it back (rules 1 and 4).
 func (q *Queue[W]) head(file File) *entry[W] {
 	f := &q.files[file]
-	if q.failed != nil || f.running != nil || len(f.queue) == 0 {
+	if q.failed != nil || len(f.queue) == 0 {
 		return nil
 	}
 	if e := f.queue[0]; !q.heldBack(file, e) {
@@ -280,14 +301,33 @@ func (q *Queue[W]) heldBack(file File, e *entry[W]) bool {
 // Due returns when the next sync of the file shall start.
 // It is false while none can: nothing waits, or a sync is running.
 func (q *Queue[W]) Due(file File) (Time, bool) {
+	if len(q.files[file].running) > 0 {
+		return 0, false
+	}
+	return q.DueBeside(file)
+}
+
+// DueBeside is [Queue.Due] where a sync may run already.
+func (q *Queue[W]) DueBeside(file File) (Time, bool) {
 	if e := q.head(file); e != nil {
 		return e.due, true
 	}
 	return 0, false
 }
 
-// Next hands out the sync that is due for the file. The caller does it and then calls [Queue.Done].
+// Next hands out the sync that is due for the file, if none is running.
+// The caller does it and then calls [Queue.Done].
 func (q *Queue[W]) Next(file File, now Time) (Job, bool) {
+	if len(q.files[file].running) > 0 {
+		return Job{}, false
+	}
+	return q.NextBeside(file, now)
+}
+
+// NextBeside is [Queue.Next], beside those syncs of the file that are running (rule 9).
+// The caller does it by a handle that no other sync uses, and that was open before the first write:
+// the operating system tells each handle once of what it couldn't write.
+func (q *Queue[W]) NextBeside(file File, now Time) (Job, bool) {
 	e := q.head(file)
 	if e == nil || e.due > now {
 		return Job{}, false
@@ -299,72 +339,95 @@ func (q *Queue[W]) Next(file File, now Time) (Job, bool) {
 
 func (q *Queue[W]) start(file File, e *entry[W]) Job {
 	f := &q.files[file]
+	f.started++
 	// H6: the sync covers what was written before it starts.
-	f.job = Job{File: file, Gen: e.gen, Seq: f.written, Bytes: f.written - f.durable}
-	f.running = e
+	job := Job{File: file, No: f.started, Gen: e.gen, Seq: f.written, Bytes: f.written - f.durable}
+	f.running = append(f.running, run[W]{e, job})
 	q.counts.Syncs[file]++
 	if file == WAL {
-		q.window.start()
+		q.window.start(job.Seq)
 	}
-	return f.job
+	return job
 }
 
-// AnswerEarly answers those who wait for the sync that runs on the file, before it ends.
-// It is what the rule [rules.GroupWait] forbids, for a test.
-func (q *Queue[W]) AnswerEarly(file File) []Answer[W] {
-	e := q.files[file].running
-	if e == nil {
-		return nil
+// end takes the sync out of those that run. It is false if that doesn't run.
+func (q *Queue[W]) end(job Job, now Time) (run[W], bool) {
+	f := &q.files[job.File]
+	i := slices.IndexFunc(f.running, func(r run[W]) bool { return r.job.No == job.No })
+	if i < 0 {
+		return run[W]{}, false
 	}
-	out := q.answers(e.waiters, nil)
-	e.waiters = nil
-	return out
-}
-
-// Done ends the sync that runs on the file and returns the answers, urgent ones first.
-// After a failure every waiter of both files is answered, and so is every later request.
-func (q *Queue[W]) Done(file File, err error, now Time) []Answer[W] {
-	f := &q.files[file]
-	if f.running == nil {
-		return nil
-	}
-	e := f.running
-	f.running = nil
-	defer q.recycle(e)
+	r := f.running[i]
+	f.running = slices.Delete(f.running, i, i+1)
 	f.lastEnd, f.synced = now, true
+	return r, true
+}
+
+// AnswerEarly answers those who wait for a sync that runs, before it ends.
+// It is what the rule [rules.GroupWait] forbids, for a test.
+func (q *Queue[W]) AnswerEarly(job Job) []Answer[W] {
+	for _, r := range q.files[job.File].running {
+		if r.job.No == job.No {
+			out := q.answers(r.waiters, nil)
+			r.waiters = nil
+			return out
+		}
+	}
+	return nil
+}
+
+// Done ends a sync and returns the answers, urgent ones first.
+// After a failure every waiter of both files is answered, and so is every later request.
+func (q *Queue[W]) Done(job Job, err error, now Time) []Answer[W] {
+	r, ok := q.end(job, now)
+	if !ok {
+		return nil
+	}
+	f := &q.files[job.File]
+	defer q.recycle(r.entry)
 
 	if err != nil {
 		q.counts.Failures++
 		if !q.cfg.Disabled.Off(rules.FailureIsFinal) {
 			// H5: the kernel may have dropped the bytes; no later sync can vouch for them.
-			return q.fail(err, e.waiters)
+			f.failed = true
+			return q.fail(err, r.waiters)
 		}
-		return q.answers(e.waiters, err)
+		return q.answers(r.waiters, err)
 	}
 
-	seq := f.job.Seq
+	if f.failed {
+		// H5, for one that ran at the same time: what it covers may have been dropped before it came to it.
+		return q.answers(r.waiters, q.failed)
+	}
+	seq := r.job.Seq
 	if q.cfg.Disabled.Off(rules.SyncCoversWritten) {
 		seq = f.written
 	}
-	return q.answers(q.advance(append(q.ws[:0], e.waiters...), file, seq, now), nil)
+	ws := append(q.ws[:0], r.waiters...)
+	// Rule 9. Those that run go on, and answer nobody.
+	for i := range f.running {
+		if other := f.running[i]; other.job.No < job.No || q.cfg.Disabled.Off(rules.LaterSyncs) {
+			ws = append(ws, other.waiters...)
+			other.waiters = other.waiters[:0]
+		}
+	}
+	return q.answers(q.advance(ws, job.File, seq, now), nil)
 }
 
 // Undone ends a sync that didn't take place: what it needs couldn't be had.
 // Nothing is lost, so the queue goes on. Those who wait for that sync get the error;
 // somebody must ask again.
-func (q *Queue[W]) Undone(file File, err error, now Time) []Answer[W] {
-	f := &q.files[file]
-	if f.running == nil {
+func (q *Queue[W]) Undone(job Job, err error, now Time) []Answer[W] {
+	r, ok := q.end(job, now)
+	if !ok {
 		return nil
 	}
-	e := f.running
-	f.running = nil
-	defer q.recycle(e)
-	f.lastEnd, f.synced = now, true
-	if file == WAL {
-		q.window.undone()
+	defer q.recycle(r.entry)
+	if job.File == WAL {
+		q.window.undone(job.Seq)
 	}
-	return q.answers(e.waiters, err)
+	return q.answers(r.waiters, err)
 }
 
 // Fail fails the queue for good, as a sync that fails does.
@@ -383,10 +446,10 @@ func (q *Queue[W]) fail(err error, ws []waiting[W]) []Answer[W] {
 			ws = append(ws, e.waiters...)
 		}
 		f.queue = nil
-		if f.running != nil {
+		for _, run := range f.running {
 			// That sync may end well, but the database has failed.
-			ws = append(ws, f.running.waiters...)
-			f.running.waiters = nil
+			ws = append(ws, run.waiters...)
+			run.waiters = nil
 		}
 	}
 	return q.answers(ws, q.failed)

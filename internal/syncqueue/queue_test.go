@@ -21,11 +21,11 @@ func TestCancel(t *testing.T) {
 	q.Cancel("a")
 	require.Equal(t, []string{"b"}, slices.Collect(q.Waiters(DB)))
 	q.Cancel("b")
-	require.Empty(t, told(q.Done(WAL, nil, 1)))
+	require.Empty(t, told(q.Done(running(q, WAL), nil, 1)))
 	// The request stays: its bytes are to be made durable all the same.
 	require.Empty(t, slices.Collect(q.Waiters(DB)))
 	requireNext(t, q, DB, 1)
-	require.Empty(t, told(q.Done(DB, nil, 2)))
+	require.Empty(t, told(q.Done(running(q, DB), nil, 2)))
 	require.Zero(t, q.Pending(DB))
 }
 
@@ -38,7 +38,7 @@ func TestNobody(t *testing.T) {
 	require.Empty(t, slices.Collect(q.Waiters(WAL)))
 	requireNext(t, q, WAL, 0)
 	ask(t, q, Request[string]{Seq: 1}, 0)
-	require.Empty(t, q.Done(WAL, nil, 1))
+	require.Empty(t, q.Done(running(q, WAL), nil, 1))
 	require.EqualValues(t, 1, q.Durable(WAL))
 }
 
@@ -48,12 +48,12 @@ func TestStart(t *testing.T) {
 	q.Wrote(WAL, 10)
 	job, err := q.Start(WAL, 0)
 	require.NoError(t, err)
-	require.Equal(t, Job{File: WAL, Seq: 10, Bytes: 10}, job)
+	require.Equal(t, Job{File: WAL, Seq: 10, Bytes: 10}, unnumbered(job))
 	_, err = q.Start(WAL, 1)
 	require.ErrorIs(t, err, ErrRunning)
 	_, err = q.Start(DB, 1)
 	require.NoError(t, err, "the other file's")
-	require.Empty(t, q.Done(WAL, nil, 2))
+	require.Empty(t, q.Done(running(q, WAL), nil, 2))
 
 	// It takes along those who wait for a later one.
 	q.Wrote(WAL, 5)
@@ -61,16 +61,16 @@ func TestStart(t *testing.T) {
 	requireDue(t, q, WAL, 50)
 	job, err = q.Start(WAL, 4)
 	require.NoError(t, err)
-	require.Equal(t, Job{File: WAL, Seq: 15, Bytes: 5}, job)
-	require.Equal(t, []string{"a"}, told(q.Done(WAL, nil, 5)))
+	require.Equal(t, Job{File: WAL, Seq: 15, Bytes: 5}, unnumbered(job))
+	require.Equal(t, []string{"a"}, told(q.Done(running(q, WAL), nil, 5)))
 	requireNotDue(t, q, WAL)
 
 	// It belongs to the generation that it starts in.
-	require.Empty(t, q.Done(DB, nil, 5))
+	require.Empty(t, q.Done(running(q, DB), nil, 5))
 	q.Restart(6)
 	job, err = q.Start(WAL, 7)
 	require.NoError(t, err)
-	require.Equal(t, Job{File: WAL, Gen: 1, Seq: 15}, job)
+	require.Equal(t, Job{File: WAL, Gen: 1, Seq: 15}, unnumbered(job))
 }
 
 func TestSynced(t *testing.T) {
@@ -99,12 +99,12 @@ func TestCounts(t *testing.T) {
 	q.Request(Request[string]{Seq: 10}, 0) // merges
 	q.Next(WAL, 0)
 	q.Request(Request[string]{Seq: 10}, 0) // joins the running sync
-	q.Done(WAL, nil, 1)
+	q.Done(running(q, WAL), nil, 1)
 	q.Request(Request[string]{Seq: 10}, 2) // covered
 	q.Wrote(DB, 1)
 	q.Start(DB, 2)
 	q.Start(DB, 2) // refused
-	q.Done(DB, errDisk, 3)
+	q.Done(running(q, DB), errDisk, 3)
 	q.Request(Request[string]{Seq: 10}, 4) // refused
 	require.Equal(t, Counts{Requests: 5, Merged: 2, Covered: 1, Syncs: [2]uint64{1, 1}, Failures: 1}, q.Counts())
 }
@@ -135,14 +135,14 @@ func TestWindow(t *testing.T) {
 	commit(26) // d
 	unsynced(4, 10)
 	require.Zero(t, q.LongestWindow())
-	q.Done(WAL, nil, 30) // a and b
+	q.Done(running(q, WAL), nil, 30) // a and b
 	require.Equal(t, Time(20), q.LongestWindow())
 	unsynced(2, 25)
 
 	q.Start(WAL, 30)
 	commit(33) // e
 	unsynced(3, 25)
-	q.Done(WAL, nil, 40) // c and d: 15, which is less
+	q.Done(running(q, WAL), nil, 40) // c and d: 15, which is less
 	require.Equal(t, Time(20), q.LongestWindow())
 	unsynced(1, 33)
 
@@ -168,15 +168,15 @@ func TestWindowTold(t *testing.T) {
 	commit(14)
 	q.Start(WAL, 20)
 	commit(25)
-	q.Done(WAL, nil, 30)
+	q.Done(running(q, WAL), nil, 30)
 	require.Equal(t, []Time{20, 30}, told)
 	q.Start(WAL, 30)
 	commit(33)
 	q.Restart(40) // ends both sets, and the running sync then ends none
 	require.Equal(t, []Time{20, 30, 15, 40}, told)
-	q.Done(WAL, nil, 45)
+	q.Done(running(q, WAL), nil, 45)
 	q.Start(WAL, 50)
-	q.Done(WAL, nil, 60) // nobody was at risk
+	q.Done(running(q, WAL), nil, 60) // nobody was at risk
 	require.Equal(t, []Time{20, 30, 15, 40}, told)
 }
 
@@ -187,7 +187,7 @@ func TestWindowDuringSync(t *testing.T) {
 	q.Wrote(WAL, 1)
 	q.Start(WAL, 0)
 	q.Acknowledged(1, 5)
-	q.Done(WAL, nil, 8)
+	q.Done(running(q, WAL), nil, 8)
 	require.Equal(t, Time(3), q.LongestWindow())
 	commits, _ := q.Unsynced()
 	require.Zero(t, commits)
@@ -204,7 +204,7 @@ func TestWindowPartOfRunning(t *testing.T) {
 	commits, _ := q.Unsynced()
 	require.EqualValues(t, 1, commits)
 	require.Zero(t, q.LongestWindow())
-	q.Done(WAL, nil, 8)
+	q.Done(running(q, WAL), nil, 8)
 	require.Equal(t, Time(3), q.LongestWindow())
 }
 
@@ -218,13 +218,13 @@ func TestWindowFailureAndRestart(t *testing.T) {
 	q.Start(WAL, 6)
 	q.Restart(9)
 	require.Equal(t, Time(4), q.LongestWindow())
-	q.Done(WAL, nil, 20)
+	q.Done(running(q, WAL), nil, 20)
 	require.Equal(t, Time(4), q.LongestWindow())
 
 	q.Wrote(WAL, 1)
 	q.Acknowledged(2, 30)
 	q.Start(WAL, 31)
-	q.Done(WAL, errDisk, 90)
+	q.Done(running(q, WAL), errDisk, 90)
 	require.Equal(t, Time(4), q.LongestWindow())
 	commits, first := q.Unsynced()
 	require.EqualValues(t, 1, commits)

@@ -19,7 +19,7 @@ func TestUrgentNotFirstAfterFailure(t *testing.T) {
 	requireNext(t, q, WAL, 0)
 	q.Wrote(WAL, 1)
 	ask(t, q, Request[string]{Waiter: "urgent", Seq: 2, Urgent: true}, 0)
-	require.Equal(t, []string{"urgent: disk failed", "a: disk failed"}, told(q.Done(WAL, errDisk, 1)))
+	require.Equal(t, []string{"urgent: disk failed", "a: disk failed"}, told(q.Done(running(q, WAL), errDisk, 1)))
 }
 
 // The same where a sync of the database file closes a generation.
@@ -32,7 +32,7 @@ func TestUrgentNotFirstAfterClear(t *testing.T) {
 	ask(t, q, Request[string]{Waiter: "urgent", Seq: 1, Urgent: true}, 0)
 	q.Restart(0)
 	requireNext(t, q, DB, 0)
-	require.Equal(t, []string{"urgent", "a"}, told(q.Done(DB, nil, 1)))
+	require.Equal(t, []string{"urgent", "a"}, told(q.Done(running(q, DB), nil, 1)))
 }
 
 // A sync without a job, or the end of a generation, that covers only some of the commits
@@ -86,7 +86,7 @@ func TestSyncedAfterFailure(t *testing.T) {
 	q.Wrote(DB, 1)
 	_, err := q.Start(DB, 0)
 	require.NoError(t, err)
-	q.Done(DB, errDisk, 1)
+	q.Done(running(q, DB), errDisk, 1)
 	q.Synced(DB, 1, 2)
 	require.Zero(t, q.Durable(DB))
 	require.EqualValues(t, 1, q.Pending(DB))
@@ -100,8 +100,8 @@ func TestSecondFailureReplacesFirst(t *testing.T) {
 		_, err := q.Start(file, 0)
 		require.NoError(t, err)
 	}
-	q.Done(WAL, errDisk, 1)
-	q.Done(DB, errors.New("another"), 2)
+	q.Done(running(q, WAL), errDisk, 1)
+	q.Done(running(q, DB), errors.New("another"), 2)
 	require.Equal(t, errDisk, q.Failed())
 }
 
@@ -112,7 +112,7 @@ func TestDeadlineBehindOlderGeneration(t *testing.T) {
 	q := New[string](Config{MinInterval: 1000})
 	_, err := q.Start(DB, 0)
 	require.NoError(t, err)
-	q.Done(DB, nil, 0)
+	q.Done(running(q, DB), nil, 0)
 	q.Wrote(DB, 1)
 	ask(t, q, Request[string]{Waiter: "a", File: DB, Seq: 1, Deadline: 50}, 1)
 	q.Restart(2)

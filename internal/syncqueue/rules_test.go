@@ -53,7 +53,15 @@ func requireNotDue(t *testing.T, q *Queue[string], file File) {
 	require.False(t, ok)
 	_, ok = q.Next(file, 1<<40)
 	require.False(t, ok)
-	require.Empty(t, slices.Collect(q.Waiters(file)))
+	if q.Running(file) == 0 {
+		require.Empty(t, slices.Collect(q.Waiters(file)))
+	}
+}
+
+// unnumbered returns the job without its number.
+func unnumbered(job Job) Job {
+	job.No = 0
+	return job
 }
 
 // Rule 1: what was asked for first is served first.
@@ -69,12 +77,12 @@ func TestOrder(t *testing.T) {
 	q.Restart(2)
 	q.Wrote(DB, 1)
 	ask(t, q, Request[string]{Waiter: "c", File: DB, Seq: 3, Deadline: 30}, 2)
-	require.Equal(t, []string{"a"}, told(q.Done(DB, nil, 3)))
+	require.Equal(t, []string{"a"}, told(q.Done(running(q, DB), nil, 3)))
 
 	require.Equal(t, []string{"b"}, slices.Collect(q.Waiters(DB)))
-	require.Equal(t, Job{File: DB, Gen: 0, Seq: 3, Bytes: 2}, requireNext(t, q, DB, 30))
+	require.Equal(t, Job{File: DB, Gen: 0, Seq: 3, Bytes: 2}, unnumbered(requireNext(t, q, DB, 30)))
 	// The sync started after all three writes.
-	require.Equal(t, []string{"b", "c"}, told(q.Done(DB, nil, 31)))
+	require.Equal(t, []string{"b", "c"}, told(q.Done(running(q, DB), nil, 31)))
 	requireNotDue(t, q, DB)
 }
 
@@ -86,12 +94,12 @@ func TestFilesAreIndependent(t *testing.T) {
 	q.Wrote(DB, 2)
 	ask(t, q, Request[string]{Waiter: "w", File: WAL, Seq: 1}, 0)
 	ask(t, q, Request[string]{Waiter: "d", File: DB, Seq: 2}, 0)
-	require.Equal(t, Job{File: DB, Seq: 2, Bytes: 2}, requireNext(t, q, DB, 0))
-	require.Equal(t, Job{File: WAL, Seq: 1, Bytes: 1}, requireNext(t, q, WAL, 0))
-	require.True(t, q.Running(WAL))
-	require.Equal(t, []string{"d"}, told(q.Done(DB, nil, 1)))
-	require.Equal(t, []string{"w"}, told(q.Done(WAL, nil, 1)))
-	require.False(t, q.Running(WAL))
+	require.Equal(t, Job{File: DB, Seq: 2, Bytes: 2}, unnumbered(requireNext(t, q, DB, 0)))
+	require.Equal(t, Job{File: WAL, Seq: 1, Bytes: 1}, unnumbered(requireNext(t, q, WAL, 0)))
+	require.Equal(t, 1, q.Running(WAL))
+	require.Equal(t, []string{"d"}, told(q.Done(running(q, DB), nil, 1)))
+	require.Equal(t, []string{"w"}, told(q.Done(running(q, WAL), nil, 1)))
+	require.Zero(t, q.Running(WAL))
 	require.Equal(t, "wal db", WAL.String()+" "+DB.String())
 }
 
@@ -105,7 +113,7 @@ func TestMerge(t *testing.T) {
 	q.Wrote(WAL, 10)
 	ask(t, q, Request[string]{Waiter: "b", Seq: 20, Deadline: 40}, 2)
 	ask(t, q, Request[string]{Waiter: "c", Seq: 5, Deadline: 60}, 3) // takes nothing back
-	q.Done(WAL, nil, 4)
+	q.Done(running(q, WAL), nil, 4)
 	requireDue(t, q, WAL, 40)
 	require.Equal(t, []string{"a", "b", "c"}, slices.Collect(q.Waiters(WAL)))
 
@@ -114,8 +122,8 @@ func TestMerge(t *testing.T) {
 	require.Equal(t, []string{"b"}, slices.Collect(q.Waiters(WAL)))
 	requireDue(t, q, WAL, 40)
 
-	require.Equal(t, Job{File: WAL, Seq: 20, Bytes: 10}, requireNext(t, q, WAL, 40))
-	require.Equal(t, []string{"b"}, told(q.Done(WAL, nil, 41)))
+	require.Equal(t, Job{File: WAL, Seq: 20, Bytes: 10}, unnumbered(requireNext(t, q, WAL, 40)))
+	require.Equal(t, []string{"b"}, told(q.Done(running(q, WAL), nil, 41)))
 	requireNotDue(t, q, WAL)
 }
 
@@ -145,11 +153,11 @@ func TestCoveredByRunning(t *testing.T) {
 	ask(t, q, Request[string]{Waiter: "after", Seq: 11}, 1)
 	ask(t, q, Request[string]{Waiter: "before, urgent", Seq: 3, Urgent: true}, 1)
 	requireNotDue(t, q, WAL) // One sync of a file at a time.
-	require.Equal(t, []string{"before, urgent", "before"}, told(q.Done(WAL, nil, 2)))
+	require.Equal(t, []string{"before, urgent", "before"}, told(q.Done(running(q, WAL), nil, 2)))
 	require.EqualValues(t, 10, q.Durable(WAL))
 	require.EqualValues(t, 10, q.Pending(WAL))
 	requireNext(t, q, WAL, 2)
-	require.Equal(t, []string{"after"}, told(q.Done(WAL, nil, 3)))
+	require.Equal(t, []string{"after"}, told(q.Done(running(q, WAL), nil, 3)))
 	require.Zero(t, q.Pending(WAL))
 }
 
@@ -166,7 +174,7 @@ func TestBarrier(t *testing.T) {
 	require.EqualValues(t, 1, q.Generation())
 	q.Wrote(WAL, 1)
 	ask(t, q, Request[string]{Waiter: "new", Seq: 11}, 2)
-	q.Done(WAL, nil, 3)
+	q.Done(running(q, WAL), nil, 3)
 
 	// The new one is due and didn't hasten the old one.
 	require.Equal(t, []string{"old"}, slices.Collect(q.Waiters(WAL)))
@@ -177,8 +185,8 @@ func TestBarrier(t *testing.T) {
 
 	require.Equal(t, []string{"old"}, told(q.Synced(DB, 5, 5)))
 	require.Equal(t, []string{"new"}, slices.Collect(q.Waiters(WAL)))
-	require.Equal(t, Job{File: WAL, Gen: 1, Seq: 11, Bytes: 1}, requireNext(t, q, WAL, 6))
-	require.Equal(t, []string{"new"}, told(q.Done(WAL, nil, 7)))
+	require.Equal(t, Job{File: WAL, Gen: 1, Seq: 11, Bytes: 1}, unnumbered(requireNext(t, q, WAL, 6)))
+	require.Equal(t, []string{"new"}, told(q.Done(running(q, WAL), nil, 7)))
 }
 
 // Rule 4: with nothing left of the old generation, the new one waits all the same.
@@ -200,7 +208,7 @@ func TestBarrierHoldsBack(t *testing.T) {
 	requireNotDue(t, q, WAL)
 	require.Equal(t, []string{"new"}, told(q.Synced(DB, 10, 5)))
 	requireNext(t, q, WAL, 5)
-	require.Equal(t, []string{"newer"}, told(q.Done(WAL, nil, 6)))
+	require.Equal(t, []string{"newer"}, told(q.Done(running(q, WAL), nil, 6)))
 }
 
 // Rule 5: the requests of a generation that is closed have nothing to wait for.
@@ -231,6 +239,55 @@ func TestClearLeavesRunning(t *testing.T) {
 	ask(t, q, Request[string]{Waiter: "a", Seq: 10}, 0)
 	requireNext(t, q, WAL, 0)
 	require.Empty(t, q.Restart(1))
-	require.True(t, q.Running(WAL))
-	require.Equal(t, []string{"a"}, told(q.Done(WAL, nil, 2)))
+	require.Equal(t, 1, q.Running(WAL))
+	require.Equal(t, []string{"a"}, told(q.Done(running(q, WAL), nil, 2)))
+}
+
+// Rule 9: a later sync that ends first answers for the earlier, and never the other way round.
+func TestBeside(t *testing.T) {
+	t.Parallel()
+	q := New[string](Config{})
+	q.Wrote(WAL, 10)
+	ask(t, q, Request[string]{Waiter: "a", Seq: 10}, 0)
+	first := requireNext(t, q, WAL, 0)
+	q.Wrote(WAL, 10)
+	ask(t, q, Request[string]{Waiter: "b", Seq: 20}, 1)
+	requireNotDue(t, q, WAL)
+	second, ok := q.NextBeside(WAL, 1)
+	require.True(t, ok)
+	q.Wrote(WAL, 10)
+	ask(t, q, Request[string]{Waiter: "c", Seq: 30}, 2)
+	third, ok := q.NextBeside(WAL, 2)
+	require.True(t, ok)
+	require.Equal(t, 3, q.Running(WAL))
+	require.Equal(t, 3, q.Covered(WAL))
+	// Who asks for less joins the first that covers it.
+	ask(t, q, Request[string]{Waiter: "d", Seq: 15}, 2)
+
+	require.Equal(t, []string{"b", "d", "a"}, told(q.Done(second, nil, 3)))
+	require.EqualValues(t, 20, q.Durable(WAL))
+	require.Empty(t, q.Done(first, nil, 4))
+	require.EqualValues(t, 20, q.Durable(WAL))
+	require.Empty(t, q.Done(first, nil, 4), "ended already")
+	require.Equal(t, []string{"c"}, told(q.Done(third, nil, 5)))
+	require.Zero(t, q.Pending(WAL))
+}
+
+// H5: one that ends well after another has failed makes nothing durable.
+func TestBesideFailed(t *testing.T) {
+	t.Parallel()
+	q := New[string](Config{})
+	var jobs []Job
+	for i, who := range []string{"a", "b", "c"} {
+		q.Wrote(WAL, 10)
+		ask(t, q, Request[string]{Waiter: who, Seq: uint64(10 * (i + 1))}, 0)
+		job, ok := q.NextBeside(WAL, 0)
+		require.True(t, ok)
+		jobs = append(jobs, job)
+	}
+	require.Len(t, q.Done(jobs[1], errDisk, 1), 3)
+	require.Empty(t, q.Done(jobs[2], nil, 2))
+	require.Empty(t, q.Done(jobs[0], nil, 2))
+	require.Zero(t, q.Durable(WAL))
+	require.ErrorIs(t, q.Failed(), errDisk)
 }

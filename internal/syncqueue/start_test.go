@@ -12,7 +12,7 @@ func (q *Queue[W]) Start(file File, now Time) (Job, error) {
 	if q.failed != nil {
 		return Job{}, q.failed
 	}
-	if f.running != nil {
+	if len(f.running) > 0 {
 		return Job{}, ErrRunning
 	}
 	if e := q.head(file); e != nil {
@@ -20,4 +20,12 @@ func (q *Queue[W]) Start(file File, now Time) (Job, error) {
 		return q.start(file, e), nil
 	}
 	return q.start(file, &entry[W]{gen: q.gen, deadline: now, due: now}), nil
+}
+
+// running returns the first sync of the file that runs, or none.
+func running[W comparable](q *Queue[W], file File) Job {
+	if r := q.files[file].running; len(r) > 0 {
+		return r[0].job
+	}
+	return Job{File: file}
 }

@@ -1,7 +1,5 @@
 package syncqueue
 
-import ()
-
 // state compares all that the queue says of itself.
 func (c *checker) state() {
 	m, q := &c.m, c.q
@@ -44,13 +42,16 @@ func (c *checker) fileState(file File) {
 	if q.Written(file) != written || q.Pending(file) != written-q.Durable(file) {
 		c.fail(errState, "%v: written %d, pending %d, want %d", file, q.Written(file), q.Pending(file), written)
 	}
-	if running := m.files[file].running != nil; q.Running(file) != running {
-		c.fail(errState, "%v: running %v, want %v", file, q.Running(file), running)
+	if running := len(m.files[file].running); q.Running(file) != running {
+		c.fail(errState, "%v: running %d, want %d", file, q.Running(file), running)
 	}
 
 	group, due := m.next(file)
-	if at, ok := q.Due(file); ok != (len(group) > 0) || at != due {
+	if at, ok := q.DueBeside(file); ok != (len(group) > 0) || at != due {
 		c.fail(errSchedule, "%v: due at %d, %v, want %d, %v", file, at, ok, due, len(group) > 0)
+	}
+	if at, ok := q.Due(file); ok != (len(group) > 0 && q.Running(file) == 0) || ok && at != due {
+		c.fail(errSchedule, "%v: due with none running at %d, %v, want %d, %v", file, at, ok, due, len(group) > 0)
 	}
 	var waiters [2][]int // urgent or not
 	for _, r := range group {
@@ -67,8 +68,17 @@ func (c *checker) fileState(file File) {
 		}
 		n++
 	}
-	if n < len(want) {
-		c.fail(errState, "%v: %d waiters, want %v", file, n, want)
+	if n < len(want) || n != q.Waiting(file) {
+		c.fail(errState, "%v: %d waiters, want %v and %d", file, n, want, q.Waiting(file))
+	}
+	covered := 0
+	for _, r := range m.requests {
+		if r.open && r.file == file && r.joined != 0 {
+			covered++
+		}
+	}
+	if q.Covered(file) != covered {
+		c.fail(errState, "%v: %d wait for what runs, want %d", file, q.Covered(file), covered)
 	}
 }
 
@@ -87,7 +97,7 @@ func (c *checker) stall() {
 		for _, r := range group {
 			last, latest = max(last, r.seq), min(latest, r.deadline+grace)
 		}
-		if m.files[WAL].running != nil {
+		if len(m.files[WAL].running) > 0 {
 			latest -= grace
 		}
 		if m.now > latest {
@@ -107,7 +117,8 @@ func (c *checker) drain() {
 	c.m.now += 1000
 	for range 2 {
 		for _, file := range files {
-			c.apply(event{op: opDone, file: file})
+			for c.apply(event{op: opDone, file: file}) {
+			}
 			// One for each generation that waits.
 			for c.apply(event{op: opNext, file: file}) {
 				c.apply(event{op: opDone, file: file})

@@ -24,11 +24,11 @@ func TestTriggerMinInterval(t *testing.T) {
 			t.Parallel()
 			q := New[string](Config{MinInterval: 10})
 			q.Start(WAL, 90)
-			q.Done(WAL, nil, 100)
+			q.Done(running(q, WAL), nil, 100)
 			q.Wrote(WAL, 1)
 			ask(t, q, Request[string]{Seq: 1, Deadline: c.deadline}, c.now)
 			requireDue(t, q, WAL, c.at)
-			require.Equal(t, Job{File: WAL, Seq: 1, Bytes: 1}, requireNext(t, q, WAL, c.at))
+			require.Equal(t, Job{File: WAL, Seq: 1, Bytes: 1}, unnumbered(requireNext(t, q, WAL, c.at)))
 		})
 	}
 }
@@ -43,7 +43,7 @@ func TestTriggerFirstAndBehindRunning(t *testing.T) {
 	requireNext(t, q, WAL, 3)
 	q.Wrote(WAL, 1)
 	ask(t, q, Request[string]{Seq: 2, Deadline: 50}, 3)
-	q.Done(WAL, nil, 4)
+	q.Done(running(q, WAL), nil, 4)
 	requireDue(t, q, WAL, 50)
 }
 
@@ -52,7 +52,7 @@ func TestTriggerEarlierDeadline(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{MinInterval: 1000})
 	q.Start(WAL, 0)
-	q.Done(WAL, nil, 0)
+	q.Done(running(q, WAL), nil, 0)
 	q.Wrote(WAL, 1)
 	ask(t, q, Request[string]{Seq: 1, Deadline: 50}, 1)
 	ask(t, q, Request[string]{Seq: 1, Deadline: 60}, 2)
@@ -66,7 +66,7 @@ func TestTriggerLimit(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{MinInterval: 1000})
 	q.Start(WAL, 0)
-	q.Done(WAL, nil, 0)
+	q.Done(running(q, WAL), nil, 0)
 	q.Wrote(WAL, 99)
 	ask(t, q, Request[string]{Seq: 99, Deadline: 50, Limit: 100}, 1)
 	requireDue(t, q, WAL, 50)
@@ -109,7 +109,7 @@ func TestStallDeadline(t *testing.T) {
 	t.Parallel()
 	q := New[string](Config{MinInterval: 1000})
 	q.Start(WAL, 0)
-	q.Done(WAL, nil, 0)
+	q.Done(running(q, WAL), nil, 0)
 	q.Wrote(WAL, 30)
 	require.Zero(t, q.Stall(30, 100, 1000, 0), "nobody is late")
 	ask(t, q, Request[string]{Seq: 10, Deadline: 50}, 1)
@@ -152,8 +152,8 @@ func TestUrgentFirst(t *testing.T) {
 	}
 	requireNext(t, q, WAL, 0)
 	require.Empty(t, slices.Collect(q.Waiters(WAL)), "they wait for the running sync, not for the next")
-	require.Equal(t, want, told(q.Done(WAL, nil, 1)))
-	require.Empty(t, q.Done(WAL, nil, 1), "nothing runs")
+	require.Equal(t, want, told(q.Done(running(q, WAL), nil, 1)))
+	require.Empty(t, q.Done(running(q, WAL), nil, 1), "nothing runs")
 }
 
 // Rule 8 and H5: a failed sync answers everybody who waits for either file, and whoever comes later.
@@ -173,12 +173,12 @@ func TestFailureIsFinal(t *testing.T) {
 	require.NoError(t, q.Failed())
 	require.ElementsMatch(t, []string{
 		"wal: disk failed", "wal, running: disk failed", "db: disk failed", "db, running: disk failed",
-	}, told(q.Done(WAL, errDisk, 2)))
+	}, told(q.Done(running(q, WAL), errDisk, 2)))
 	require.ErrorIs(t, q.Failed(), errDisk)
 	require.Zero(t, q.Durable(WAL))
 
 	// The other file's sync may end well. Nobody is told so.
-	require.Empty(t, q.Done(DB, nil, 3))
+	require.Empty(t, q.Done(running(q, DB), nil, 3))
 	for _, file := range files {
 		// Even what is durable: the database has failed.
 		answered, err := q.Request(Request[string]{Waiter: "late", File: file}, 4)
@@ -206,6 +206,6 @@ func TestFail(t *testing.T) {
 	// The first failure is the one that tells what went wrong.
 	require.Empty(t, q.Fail(errors.New("another")))
 	require.Equal(t, errDisk, q.Failed())
-	require.Empty(t, q.Done(WAL, nil, 1), "answered already")
+	require.Empty(t, q.Done(running(q, WAL), nil, 1), "answered already")
 	require.Zero(t, q.Counts().Failures, "no sync failed")
 }

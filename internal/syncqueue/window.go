@@ -1,6 +1,9 @@
 package syncqueue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Counts are totals over the life of a [Queue].
 type Counts struct {
@@ -16,21 +19,23 @@ func (q *Queue[W]) Counts() Counts { return q.counts }
 
 // window measures how long commits are acknowledged before they are durable.
 //
-// Two sets are enough: the commits that the running sync covers, and those after it.
-// Of each only the first acknowledgement counts.
+// A set of them for each sync that runs is enough, and one for those after the last: the commits that it covers,
+// and no earlier one does. Of each set only the first acknowledgement counts.
 //
 //	acknowledged:  a  b      c   d     e
-//	sync 1:            [------]            covers a, b: the set "during"
+//	sync 1:            [------]            covers a, b: its set
 //	sync 2:                   [------]     covers c, d; e is in "after"
 type window struct {
-	during, after acks
-	longest       time.Duration
+	during  []acks // by the start of the sync
+	after   acks
+	longest time.Duration
 }
 
 type acks struct {
 	commits uint64
 	first   Time
 	to      uint64 // bytes that make all of them durable
+	seq     uint64 // that the sync covers
 }
 
 func (a *acks) add(seq uint64, now Time) {
@@ -45,41 +50,62 @@ func (a *acks) add(seq uint64, now Time) {
 // and about which the application was told all the same.
 func (q *Queue[W]) Acknowledged(seq uint64, now Time) {
 	w := &q.window
-	switch f := &q.files[WAL]; {
-	case seq <= f.durable:
-	case f.running != nil && seq <= f.job.Seq:
-		w.during.add(seq, now)
-	default:
-		w.after.add(seq, now)
+	if seq <= q.files[WAL].durable {
+		return
 	}
-}
-
-func (w *window) start() {
-	// A sync starts after everything that was acknowledged was written.
-	w.during, w.after = w.after, acks{}
-}
-
-// undone takes back start: the next sync covers both sets.
-func (w *window) undone() {
-	if w.during.commits > 0 {
-		if w.after.commits == 0 || w.during.first < w.after.first {
-			w.after.first = w.during.first
+	for i := range w.during {
+		if seq <= w.during[i].seq {
+			w.during[i].add(seq, now)
+			return
 		}
-		w.after.commits += w.during.commits
-		w.after.to = max(w.after.to, w.during.to)
 	}
-	w.during = acks{}
+	w.after.add(seq, now)
+}
+
+// start is the start of a sync that covers the bytes up to seq.
+func (w *window) start(seq uint64) {
+	// A sync starts after everything that was acknowledged was written.
+	w.after.seq = seq
+	w.during = append(w.during, w.after)
+	w.after = acks{}
+}
+
+// undone takes back the start of such a sync: the next covers its set too.
+func (w *window) undone(seq uint64) {
+	for i := range w.during {
+		if w.during[i].seq != seq {
+			continue
+		}
+		a, next := w.during[i], &w.after
+		if i+1 < len(w.during) {
+			next = &w.during[i+1]
+		}
+		if a.commits > 0 {
+			if next.commits == 0 || a.first < next.first {
+				next.first = a.first
+			}
+			next.commits += a.commits
+			next.to = max(next.to, a.to)
+		}
+		w.during = slices.Delete(w.during, i, i+1)
+		return
+	}
 }
 
 // durable ends the windows of commits whose bytes are durable now. It returns the longest, if there is any.
 func (w *window) durable(seq uint64, now Time) (d time.Duration, ended bool) {
 	// Where a set is covered in part it stays: rather too long a window than too short a one.
-	for _, a := range [...]*acks{&w.during, &w.after} {
+	end := func(a *acks) {
 		if a.commits > 0 && seq >= a.to {
 			d, ended = max(d, now-a.first), true
-			*a = acks{}
+			*a = acks{seq: a.seq}
 		}
 	}
+	for i := range w.during {
+		end(&w.during[i])
+	}
+	end(&w.after)
+	w.during = slices.DeleteFunc(w.during, func(a acks) bool { return a.commits == 0 && a.seq <= seq })
 	w.longest = max(w.longest, d)
 	return d, ended
 }
@@ -87,12 +113,16 @@ func (w *window) durable(seq uint64, now Time) (d time.Duration, ended bool) {
 // Unsynced returns the number of commits that are acknowledged and not durable,
 // and when the first of them was acknowledged.
 func (q *Queue[W]) Unsynced() (commits uint64, first Time) {
-	w := &q.window
-	commits = w.during.commits + w.after.commits
-	first = w.after.first
-	if w.during.commits > 0 && (w.after.commits == 0 || w.during.first < first) {
-		first = w.during.first
+	add := func(a acks) {
+		if a.commits > 0 && (commits == 0 || a.first < first) {
+			first = a.first
+		}
+		commits += a.commits
 	}
+	for _, a := range q.window.during {
+		add(a)
+	}
+	add(q.window.after)
 	return commits, first
 }
 
@@ -115,7 +145,7 @@ func (q *Queue[W]) Stall(seq, limit uint64, now Time, grace time.Duration) uint6
 	}
 	if len(f.queue) > 0 {
 		e := f.queue[0]
-		if f.running != nil {
+		if len(f.running) > 0 {
 			grace = 0
 		}
 		if now > e.deadline+grace {

@@ -98,6 +98,7 @@ func (w *workload) before(shmDir string) (powercut.Image, error) {
 
 // runPlan runs a plan, with some of the rules switched off.
 func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, error) {
+	disabled |= powercut.SyncsBeside(p.Seed)
 	x := &run{w: p.spell(), disabled: disabled, computed: map[tasks.CacheKey]map[string]bool{}, steps: map[stepRow]bool{}, ending: map[attemptKey]*call{}}
 	for process := range processes {
 		powercut.Async(disabled, process) // registers it
