@@ -78,10 +78,10 @@ cross: ## compile for other systems
 	GOOS=freebsd GOARCH=amd64 go vet ./...
 
 cover: ## coverage of the VFS and its queue, which must be 90 % or more
-	go test -cover ./vfs ./internal/syncqueue | awk '{ print } /coverage:/ { sub("%", "", $$5); if ($$5 + 0 < 90) low = 1 } END { exit low }'
+	go test -cover ./vfs ./vfs/internal/syncqueue | awk '{ print } /coverage:/ { sub("%", "", $$5); if ($$5 + 0 < 90) low = 1 } END { exit low }'
 
 fuzz: ## fuzz the queue, and the tasks' keys, ids and calls (FUZZTIME=1m each)
-	go test -fuzz FuzzQueue -fuzztime $(or $(FUZZTIME),1m) ./internal/syncqueue
+	go test -fuzz FuzzQueue -fuzztime $(or $(FUZZTIME),1m) ./vfs/internal/syncqueue
 	go test -run '^$$' -fuzz FuzzCanonical -fuzztime $(or $(FUZZTIME),1m) ./tasks
 	go test -run '^$$' -fuzz FuzzID -fuzztime $(or $(FUZZTIME),1m) ./tasks
 	go test -run '^$$' -fuzz FuzzStore -fuzztime $(or $(FUZZTIME),1m) ./tasks

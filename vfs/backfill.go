@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	"github.com/docusnap/asyncvfs/vfs/internal/ckptplan"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )

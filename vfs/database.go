@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	"github.com/docusnap/asyncvfs/vfs/internal/inflight"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/internal/rules"
 	"github.com/docusnap/asyncvfs/internal/shmguard"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"

@@ -10,7 +10,7 @@ import (
 	"syscall"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
 

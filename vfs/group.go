@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
 	"github.com/docusnap/asyncvfs/vfs/internal/inflight"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 )
 
 // Connections that a sync has answered tend to commit again soon. If the next sync starts before they do,

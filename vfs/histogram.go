@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 )
 
 const (

@@ -3,7 +3,7 @@ package vfs
 import (
 	"math"
 
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
 

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	"github.com/docusnap/asyncvfs/vfs/internal/walindex"
 	"github.com/ncruces/go-sqlite3"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"

@@ -3,7 +3,7 @@ package vfs
 import (
 	"encoding/json"
 
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 )
 
 // tally is what the statistics need beside the queue's counts.

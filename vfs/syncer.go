@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 )
 
 const never syncqueue.Time = math.MaxInt64

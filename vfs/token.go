@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	"github.com/ncruces/go-sqlite3"
 )
 

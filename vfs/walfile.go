@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/internal/syncqueue"
+	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
 
