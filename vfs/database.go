@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
-	"github.com/docusnap/asyncvfs/vfs/internal/inflight"
 	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
@@ -29,7 +28,6 @@ type database struct {
 	name    string    // full path
 	walPath string    // full path of its WAL
 	id      identity
-	start   time.Time // when the queue's time began
 	rules   rules.Set // switched off by a test
 
 	leases map[*lease]struct{} // one for each connection; +checklocks:registry.mu
@@ -55,26 +53,17 @@ type database struct {
 	walEnd     atomic.Int64  // of what is counted, and committed, of this generation; it changes while mu is held
 	markers    markers
 
-	mu       sync.Mutex
-	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
-	walNames []nameKey                 // the names that the WAL was opened by; +checklocks:mu
-	walSync  sqlitevfs.File            // the library's own handle of the WAL; +checklocks:mu
-	handles  []*syncHandle             // for its syncs, of which each has one; +checklocks:mu
-	flags    sqlitevfs.SyncFlag        // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
-	extent   walExtent                 // +checklocks:mu
-	newWAL   bool                      // the WAL's directory entry may not be durable (H4); +checklocks:mu
-	armed    syncqueue.Time            // when the syncer will wake; +checklocks:mu
-	handed   syncqueue.Job             // a sync of the WAL that the syncer does for its leader, if isHanded is set; +checklocks:mu
-	isHanded bool                      // +checklocks:mu
-	helpers  int                       // goroutines that do such syncs beside the syncer; +checklocks:mu
-	busy     bool                      // the syncer does a sync; +checklocks:mu
-	stop     bool                      // tells the syncer to end; +checklocks:mu
-	group    group                     // +checklocks:mu
-	walSyncs rounds                    // syncs of the WAL; +checklocks:mu
-	tally    tally                     // +checklocks:mu
-	times    times
+	syncer                      // its mutex guards what follows
+	walNames []nameKey          // the names that the WAL was opened by; +checklocks:mu
+	walSync  sqlitevfs.File     // the library's own handle of the WAL; +checklocks:mu
+	flags    sqlitevfs.SyncFlag // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
+	extent   walExtent          // +checklocks:mu
+	newWAL   bool               // the WAL's directory entry may not be durable (H4); +checklocks:mu
+	walSyncs rounds             // syncs of the WAL; +checklocks:mu
+	syncs    []*dbSync          // that have ended, to be used again; +checklocks:mu
+	tally    tally              // +checklocks:mu
 
-	kick chan struct{} // wakes the syncer
+	times times
 
 	writers writerQueue
 	own     ownFile
@@ -93,22 +82,16 @@ func newDatabase(v *asyncVFS, id identity, name *sqlitevfs.Filename) *database {
 		name:    name.String(),
 		walPath: name.WAL(),
 		id:      id,
-		start:   time.Now(),
 		rules:   rules.Disabled(v.VFS),
 		flags:   sqlitevfs.SYNC_NORMAL,
 		leases:  map[*lease]struct{}{},
-		kick:    make(chan struct{}, 1),
 		walMu:   make(ioMutex, 1),
 		markers: markers{mu: make(ioMutex, 1)},
 
 		refreshMu: make(ioMutex, 1),
 		own:       ownFile{ioMu: make(ioMutex, 1)},
 	}
-	db.queue = syncqueue.New[*waiter](syncqueue.Config{
-		MinInterval: minInterval, Disabled: db.rules,
-		Window: db.times.window.observe,
-	})
-	db.group.Planner = inflight.New(maxInFlight)
+	db.syncer.init(db, db.times.window.observe, db.rules)
 	db.checkpointer = newCheckpointer(db)
 	db.mode.Store(registry.mode.Load())
 	return db
@@ -120,8 +103,6 @@ type ioMutex chan struct{}
 
 func (m ioMutex) Lock()   { m <- struct{}{} }
 func (m ioMutex) Unlock() { <-m }
-
-func (db *database) now() syncqueue.Time { return time.Since(db.start) }
 
 // failed returns what a commit, a write to the database file or a restart of the WAL
 // returns once a sync has failed (H5).
@@ -192,7 +173,7 @@ func (db *database) openWAL(v *asyncVFS, name *sqlitevfs.Filename, main *dbFile,
 	db.armed = never
 	db.syncLeftover(own)
 	db.mu.Unlock()
-	go db.syncer(db.stopped)
+	go db.run(db.stopped)
 	return nil
 }
 

@@ -20,7 +20,7 @@ const (
 	gatherPauses = 64                     // syncs without gathering after some that were in vain, at most
 )
 
-// group is what the leader of a sync of the WAL knows of those who may join. database.mu guards it.
+// group is what the leader of a sync of the WAL knows of those who may join. syncer.mu guards it.
 type group struct {
 	inflight.Planner      // how many may join, and how many syncs run at a time
 	gathering        bool // a leader lets others come first
@@ -29,39 +29,39 @@ type group struct {
 }
 
 // nextSync hands out the sync of the file that is due, for the caller to do.
-// +checklocks:db.mu
-func (db *database) nextSync(file syncqueue.File) (syncqueue.Job, bool) {
-	if !db.mayStart(file) {
+// +checklocks:mu
+func (s *syncer) nextSync(file syncqueue.File) (syncqueue.Job, bool) {
+	if !s.mayStart(file) {
 		return syncqueue.Job{}, false
 	}
-	return db.queue.NextBeside(file, db.now())
+	return s.queue.NextBeside(file, s.now())
 }
 
 // mayStart reports whether a sync of the file may be started: where others run, a handle must be left, and enough must wait.
-// +checklocks:db.mu
-func (db *database) mayStart(file syncqueue.File) bool {
-	running := db.queue.Running(file)
-	if running == 0 || file != syncqueue.WAL || running >= len(db.handles) {
+// +checklocks:mu
+func (s *syncer) mayStart(file syncqueue.File) bool {
+	running := s.queue.Running(file)
+	if running == 0 || file != syncqueue.WAL || running >= len(s.handles) {
 		return running == 0
 	}
-	return db.rules.Off(rules.Frugal) || running < db.group.InFlight() && db.queue.Waiting(file) >= db.group.Group()
+	return s.disabled.Off(rules.Frugal) || running < s.group.InFlight() && s.queue.Waiting(file) >= s.group.Group()
 }
 
 // complete reports whether a leader is to start the sync now.
-// +checklocks:db.mu
-func (db *database) complete() bool {
-	return !db.group.gathering || db.queue.Waiting(syncqueue.WAL) >= db.group.Group()
+// +checklocks:mu
+func (s *syncer) complete() bool {
+	return !s.group.gathering || s.queue.Waiting(syncqueue.WAL) >= s.group.Group()
 }
 
-// gather lets others join the sync that is due, with db.mu released meanwhile.
-// +checklocks:db.mu
-func (db *database) gather(ctx context.Context, w *waiter) {
-	g := &db.group
+// gather lets others join the sync that is due, with s.mu released meanwhile.
+// +checklocks:mu
+func (s *syncer) gather(ctx context.Context, w *waiter) {
+	g := &s.group
 	// Others than commits wait alone: they don't come again.
-	if w.commit == 0 || g.gathering || db.queue.Waiting(syncqueue.WAL) >= g.Group() {
+	if w.commit == 0 || g.gathering || s.queue.Waiting(syncqueue.WAL) >= g.Group() {
 		return
 	}
-	if due, ok := db.queue.Due(syncqueue.WAL); !ok || due > db.now() {
+	if due, ok := s.queue.Due(syncqueue.WAL); !ok || due > s.now() {
 		return
 	}
 	if g.pause > 0 {
@@ -69,16 +69,16 @@ func (db *database) gather(ctx context.Context, w *waiter) {
 		return
 	}
 	g.gathering = true
-	before := db.queue.Waiting(syncqueue.WAL)
-	seen, start := before, db.now()
-	for turns := 0; !db.gathered(w) && ctx.Err() == nil && db.now()-start < min(g.Took()/2, gatherMost); {
+	before := s.queue.Waiting(syncqueue.WAL)
+	seen, start := before, s.now()
+	for turns := 0; !s.gathered(w) && ctx.Err() == nil && s.now()-start < min(g.Took()/2, gatherMost); {
 		nap := min(g.Took()/8, gatherMost)
 		if turns++; turns < gatherTurns {
-			db.unlocked(runtime.Gosched)
+			s.unlocked(runtime.Gosched)
 		} else if nap > gatherNap {
-			db.unlocked(func() { w.sleep(nap) })
+			s.unlocked(func() { w.sleep(nap) })
 		}
-		if n := db.queue.Waiting(syncqueue.WAL); n != seen {
+		if n := s.queue.Waiting(syncqueue.WAL); n != seen {
 			seen, turns = n, 0
 		} else if turns >= gatherTurns {
 			break // nobody comes
@@ -87,9 +87,9 @@ func (db *database) gather(ctx context.Context, w *waiter) {
 	g.gathering = false
 	if w.done {
 		// Those who came since that sync started have left the next one to this leader.
-		db.promote(syncqueue.WAL)
+		s.promote(syncqueue.WAL)
 	}
-	if db.queue.Waiting(syncqueue.WAL) != before {
+	if s.queue.Waiting(syncqueue.WAL) != before {
 		g.pauses = 0 // some came, or so many that one of them has started the sync
 		return
 	}
@@ -98,9 +98,9 @@ func (db *database) gather(ctx context.Context, w *waiter) {
 }
 
 // gathered reports whether there is nothing more to wait for.
-// +checklocks:db.mu
-func (db *database) gathered(w *waiter) bool {
-	return w.done || db.queue.Waiting(syncqueue.WAL) >= db.group.Group()
+// +checklocks:mu
+func (s *syncer) gathered(w *waiter) bool {
+	return w.done || s.queue.Waiting(syncqueue.WAL) >= s.group.Group()
 }
 
 // sleep sleeps until the waiter is woken, or for that long.

@@ -39,7 +39,7 @@ func handlesSyncers() int {
 	for {
 		n := runtime.Stack(buf, true)
 		if n < len(buf) {
-			return strings.Count(string(buf[:n]), "vfs.(*database).syncer(")
+			return strings.Count(string(buf[:n]), "vfs.(*syncer).run(")
 		}
 		buf = make([]byte, 2*len(buf))
 	}

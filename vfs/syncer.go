@@ -3,11 +3,64 @@ package vfs
 import (
 	"context"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/vfs/internal/inflight"
 	"github.com/docusnap/asyncvfs/vfs/internal/syncqueue"
 )
+
+// syncer has a database's syncs done, as the queue says: by whom, when, by which handle of the WAL, and who is answered.
+// What a sync is, and what comes of it, is its environment's.
+type syncer struct {
+	env      syncEnv
+	began    time.Time // when the queue's time began
+	disabled rules.Set // switched off by a test
+
+	// mu is never held during I/O. It guards what the environment knows of syncs too.
+	mu       sync.Mutex
+	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
+	group    group                     // +checklocks:mu
+	handles  []*syncHandle             // for syncs of the WAL, of which each has one; +checklocks:mu
+	armed    syncqueue.Time            // when the goroutine will wake; +checklocks:mu
+	handed   syncqueue.Job             // a sync of the WAL that it does for its leader, if isHanded is set; +checklocks:mu
+	isHanded bool                      // +checklocks:mu
+	busy     bool                      // it does a sync; +checklocks:mu
+	helpers  int                       // goroutines that do such syncs beside it; +checklocks:mu
+	stop     bool                      // tells it to end; +checklocks:mu
+
+	kick chan struct{} // wakes it
+}
+
+// syncEnv is what a syncer has its syncs done by. Its methods are called with syncer.mu held.
+type syncEnv interface {
+	// begin is called before a sync of the file, which is done by the handle if that is the WAL, and by syncDB if not.
+	begin(job syncqueue.Job, handle *syncHandle, syncDB func() error) syncRun
+	// undone is called instead of ended if the sync couldn't be tried.
+	undone(job syncqueue.Job, err error)
+	// durable is called once the commit of that number is durable, and all before it; 0 is none.
+	durable(commit uint64)
+}
+
+// syncRun is a sync that is under way. Its methods are called with syncer.mu held, but do.
+type syncRun interface {
+	// do does the sync. It is called with no lock held.
+	do() error
+	// ended is called when it has, before those who wait are answered. It may release the lock meanwhile.
+	ended(err error, took time.Duration)
+	// answered is called after that. It may release the lock too.
+	answered()
+}
+
+// init makes it ready, with a function that is told of the windows in which commits could be lost.
+func (s *syncer) init(env syncEnv, window func(d time.Duration, now syncqueue.Time), disabled rules.Set) {
+	s.env, s.began, s.disabled, s.kick = env, time.Now(), disabled, make(chan struct{}, 1)
+	s.queue = syncqueue.New[*waiter](syncqueue.Config{MinInterval: minInterval, Disabled: disabled, Window: window})
+	s.group.Planner = inflight.New(maxInFlight)
+}
+
+func (s *syncer) now() syncqueue.Time { return time.Since(s.began) }
 
 const never syncqueue.Time = math.MaxInt64
 
@@ -32,27 +85,15 @@ func (w *waiter) notify() {
 	}
 }
 
-// syncWAL makes the WAL durable up to seq and returns when it is.
-//
-// The first to come leads: it lets others join, and then does the sync in its own goroutine, which is faster than
-// to hand it to another. Those that come meanwhile wait; when the sync ends,
-// it has answered those that it covers, and one of the others leads the next.
-// Who has a context that can be cancelled leads too, but hands the sync over to the syncer, since it can't be interrupted.
-func (db *database) syncWAL(ctx context.Context, w *waiter, seq uint64) error {
-	return db.await(ctx, w, syncqueue.Request[*waiter]{
-		File: syncqueue.WAL, Seq: seq, Urgent: true,
-	}, nil)
-}
-
 // await makes the request, due now, and waits for its answer.
 // A sync of the database file is done by syncDB; that of the WAL is the same for all.
-func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*waiter], syncDB func() error) (err error) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
+func (s *syncer) await(ctx context.Context, w *waiter, r syncqueue.Request[*waiter], syncDB func() error) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	defer func() {
 		// Those before it are durable too.
 		if err == nil {
-			db.tally.durable = max(db.tally.durable, w.commit)
+			s.env.durable(w.commit)
 		}
 		w.commit = 0
 	}()
@@ -63,210 +104,121 @@ func (db *database) await(ctx context.Context, w *waiter, r syncqueue.Request[*w
 	case <-w.wake: // left over
 	default:
 	}
-	now := db.now()
+	now := s.now()
 	r.Waiter, r.Deadline = w, now
 	if r.File == syncqueue.WAL && w.commit != 0 {
-		db.group.Came(now)
+		s.group.Came(now)
 	}
-	if answered, err := db.queue.Request(r, now); answered {
-		return db.result(err)
+	if answered, err := s.queue.Request(r, now); answered {
+		return err
 	}
 	for !w.done {
 		if r.File == syncqueue.WAL {
-			db.gather(ctx, w)
+			s.gather(ctx, w)
 			if w.done {
 				break
 			}
 		}
-		if r.File != syncqueue.WAL || db.complete() {
-			if job, ok := db.nextSync(r.File); ok {
+		if r.File != syncqueue.WAL || s.complete() {
+			if job, ok := s.nextSync(r.File); ok {
 				if !w.proxy {
-					db.do(job, syncDB)
+					s.do(job, syncDB)
 					continue
 				}
-				db.hand(job)
+				s.hand(job)
 			}
 		}
-		db.mu.Unlock()
+		s.mu.Unlock()
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
 		}
-		db.mu.Lock()
+		s.mu.Lock()
 		if !w.done && ctx.Err() != nil {
-			db.queue.Cancel(w)
-			db.succeed() // it may have been to lead
+			s.queue.Cancel(w)
+			s.succeed() // it may have been to lead
 			return ErrDurabilityUnknown
 		}
 	}
-	return db.result(w.err)
+	return w.err
 }
 
-// result returns the error of a request.
-func (db *database) result(err error) error {
-	if err == nil {
-		return nil
-	}
-	if failure := db.failed(); failure != nil {
-		return failure
-	}
-	if wasNotTried(err) {
-		return err
-	}
-	// Only while a test has switched H5 off.
-	return &SyncError{Err: err, Database: db.name}
-}
-
-// do does a job, with db.mu released meanwhile, and answers those who waited for it.
-// +checklocks:db.mu
-func (db *database) do(job syncqueue.Job, syncDB func() error) {
-	own, flags, names := db.walSync, db.flags, db.walNames
+// do does a job, with mu released meanwhile, and answers those who waited for it.
+// +checklocks:mu
+func (s *syncer) do(job syncqueue.Job, syncDB func() error) {
 	var handle *syncHandle
 	if job.File == syncqueue.WAL {
-		handle = db.takeHandle()
+		handle = s.takeHandle()
 	}
-	newWAL := job.File == syncqueue.WAL && db.newWAL && !db.rules.Off(rules.EntryBeforeCommit)
-	commits, gen := db.tally.commits, db.generation.Load()
-	var round uint64
-	if job.File == syncqueue.WAL {
-		round = db.walSyncs.begin()
-	}
-	if db.rules.Off(rules.GroupWait) && job.File == syncqueue.WAL {
+	run := s.env.begin(job, handle, syncDB)
+	if s.disabled.Off(rules.GroupWait) && job.File == syncqueue.WAL {
 		// Switched off by a test: whoever waits is answered before the sync.
-		db.answer(db.queue.AnswerEarly(job))
+		s.answer(s.queue.AnswerEarly(job))
 	}
-
 	start := time.Now()
-	synced := job.File.String()
-	var err error
-	known := db.extent.salt
-	ours := false // the WAL is of the generation that is known
-	db.unlocked(func() {
-		if job.File == syncqueue.WAL {
-			n, _ := own.ReadAt(handle.header[:], 0)
-			ours = n == len(handle.header) && saltOf(handle.header) == known || db.rules.Off(rules.Salts)
-		}
-		if job.File == syncqueue.DB {
-			err = syncDB()
-		} else {
-			// The library's own handle: one that SQLite uses isn't ours to sync.
-			err = handle.file.Sync(flags)
-		}
-		if err == nil && newWAL {
-			// H4: the entry of a new WAL is durable before a commit in it is.
-			synced = "dir"
-			err = db.dir.sync(names[0].vfs, names[0].name)
-		}
-	})
+	err := s.carryOut(run)
 	took := time.Since(start)
-	var covers int64
 	if handle != nil {
-		covers, handle.busy = handle.covers, false
+		handle.busy = false
 	}
 	if err != nil && wasNotTried(err) {
-		db.undone(job, err)
+		s.env.undone(job, err)
 		return
 	}
-
-	event := SyncEvent{Database: db.name, File: job.File.String(), Bytes: job.Bytes, Duration: took}
-	var failure *SyncError
-	if err == nil {
-		failed := db.failure.Load()
-		if job.File == syncqueue.WAL && (failed == nil || failed.File != job.File.String()) {
-			db.newWAL = false
-			db.walSyncs.end(round)
-			db.tally.durable = max(db.tally.durable, commits)
-			if ours && gen == db.generation.Load() && db.isKnown(known) {
-				db.extent.durable = max(db.extent.durable, covers)
-			}
-			if failed != nil {
-				// It was under way when another sync failed. What it has made durable isn't to be written once more.
-				extent := db.extent
-				db.unlocked(func() { db.remember(own, extent, failed) })
-			}
-		}
-	} else {
-		failure = &SyncError{
-			Err: err, Database: db.name, File: synced,
-			DurableCommits: db.tally.durable, Commits: db.tally.commits,
-		}
-		event.Err = failure
-		if !db.rules.Off(rules.FailureIsFinal) {
-			// H5: a failed sync is final, and it is never tried again.
-			db.failure.CompareAndSwap(nil, failure)
-			extent := db.extent
-			db.unlocked(func() {
-				db.remember(own, extent, failure)
-				go db.takeBack()
-			})
-		}
-	}
-	db.times.sync(job.File, took, db.now())
-	answers := db.queue.Done(job, err, db.now())
+	run.ended(err, took)
+	answers := s.queue.Done(job, err, s.now())
 	if job.File == syncqueue.WAL {
-		db.group.Ended(took, len(answers), db.queue.Waiting(syncqueue.WAL), db.queue.Covered(syncqueue.WAL), db.now())
+		s.group.Ended(took, len(answers), s.queue.Waiting(syncqueue.WAL), s.queue.Covered(syncqueue.WAL), s.now())
 	}
-	db.answer(answers)
-	if failure == nil && job.File == syncqueue.WAL && db.markers.due.Load() {
-		durable := db.queue.Durable(syncqueue.WAL)
-		db.unlocked(func() { db.settleMarker(durable) })
-	}
-	if failure != nil || db.vfs.onSync != nil || db.observed.listeners.Load() != nil {
-		db.unlocked(func() { db.report(event) })
-	}
+	s.answer(answers)
+	run.answered()
 }
 
-// unlocked calls f with db.mu released.
-// +checklocks:db.mu
-func (db *database) unlocked(f func()) {
-	db.mu.Unlock()
-	defer db.mu.Lock() // also in a panic: others are deferred that unlock it
+// carryOut does the sync with mu released.
+// +checklocks:mu
+func (s *syncer) carryOut(run syncRun) error {
+	s.mu.Unlock()
+	defer s.mu.Lock() // also in a panic: others are deferred that unlock it
+	return run.do()
+}
+
+// unlocked calls f with s.mu released.
+// +checklocks:mu
+func (s *syncer) unlocked(f func()) {
+	s.mu.Unlock()
+	defer s.mu.Lock() // also in a panic: others are deferred that unlock it
 	f()
 }
 
-// report tells the log, the callback and the events of a sync that ended.
-func (db *database) report(event SyncEvent) {
-	if event.Err != nil {
-		e := event.Err.(*SyncError)
-		db.log().Error("asyncvfs: sync failed; the database takes no more commits until it is closed and opened anew",
-			"database", e.Database, "file", e.File, "err", e.Err,
-			"durable_commits", e.DurableCommits, "commits", e.Commits)
-	}
-	if db.vfs.onSync != nil {
-		db.vfs.onSync(event)
-	}
-	db.tellSync(event)
-}
-
 // answer tells the waiters, and sees to it that somebody does the next sync.
-// +checklocks:db.mu
-func (db *database) answer(answers []syncqueue.Answer[*waiter]) {
+// +checklocks:mu
+func (s *syncer) answer(answers []syncqueue.Answer[*waiter]) {
 	for _, a := range answers {
 		a.Waiter.done, a.Waiter.err = true, a.Err
 		a.Waiter.notify()
 	}
-	db.succeed()
-	if db.stop {
-		db.wakeSyncer()
+	s.succeed()
+	if s.stop {
+		s.wakeSyncer()
 	}
 }
 
 // succeed sees to it that somebody does the next syncs.
-// +checklocks:db.mu
-func (db *database) succeed() {
-	db.promote(syncqueue.DB)
-	if !db.promote(syncqueue.WAL) {
-		db.arm()
+// +checklocks:mu
+func (s *syncer) succeed() {
+	s.promote(syncqueue.DB)
+	if !s.promote(syncqueue.WAL) {
+		s.arm()
 	}
 }
 
 // promote makes one of those who wait for the file's next sync its leader, if that is due.
-// +checklocks:db.mu
-func (db *database) promote(file syncqueue.File) bool {
-	if due, ok := db.queue.DueBeside(file); !ok || due > db.now() || !db.mayStart(file) {
+// +checklocks:mu
+func (s *syncer) promote(file syncqueue.File) bool {
+	if due, ok := s.queue.DueBeside(file); !ok || due > s.now() || !s.mayStart(file) {
 		return false
 	}
-	for w := range db.queue.Waiters(file) {
+	for w := range s.queue.Waiters(file) {
 		w.notify()
 		return true
 	}
@@ -274,143 +226,79 @@ func (db *database) promote(file syncqueue.File) bool {
 }
 
 // arm wakes the syncer if it would sleep past the next sync.
-// +checklocks:db.mu
-func (db *database) arm() {
-	if due, ok := db.queue.Due(syncqueue.WAL); ok && due < db.armed {
-		db.wakeSyncer()
+// +checklocks:mu
+func (s *syncer) arm() {
+	if due, ok := s.queue.Due(syncqueue.WAL); ok && due < s.armed {
+		s.wakeSyncer()
 	}
 }
 
-// +checklocks:db.mu
-func (db *database) wakeSyncer() {
-	db.armed = 0
+// +checklocks:mu
+func (s *syncer) wakeSyncer() {
+	s.armed = 0
 	select {
-	case db.kick <- struct{}{}:
+	case s.kick <- struct{}{}:
 	default:
 	}
 }
 
 // hand has a sync of the WAL done for its leader: by the syncer, unless that does one.
-// +checklocks:db.mu
-func (db *database) hand(job syncqueue.Job) {
-	if !db.busy && !db.isHanded {
-		db.handed, db.isHanded = job, true
-		db.wakeSyncer()
+// +checklocks:mu
+func (s *syncer) hand(job syncqueue.Job) {
+	if !s.busy && !s.isHanded {
+		s.handed, s.isHanded = job, true
+		s.wakeSyncer()
 		return
 	}
-	db.helpers++
+	s.helpers++
 	go func() {
-		db.mu.Lock()
-		defer db.mu.Unlock()
-		db.do(job, nil)
-		if db.helpers--; db.stop {
-			db.wakeSyncer()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.do(job, nil)
+		if s.helpers--; s.stop {
+			s.wakeSyncer()
 		}
 	}()
 }
 
-// syncer does the syncs that nobody waits for who could do them: those of commits at NORMAL,
+// run does the syncs that nobody waits for who could do them: those of commits at NORMAL,
 // and of leaders whose contexts can be cancelled.
 // It runs while the WAL is open, and ends only when no sync of it is running.
-func (db *database) syncer(stopped chan<- struct{}) {
+func (s *syncer) run(stopped chan<- struct{}) {
 	defer close(stopped)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 
-	db.mu.Lock()
-	defer db.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		if db.isHanded {
-			db.isHanded = false
-			db.busy = true
-			db.do(db.handed, nil)
-			db.busy = false
+		if s.isHanded {
+			s.isHanded = false
+			s.busy = true
+			s.do(s.handed, nil)
+			s.busy = false
 			continue
 		}
-		now := db.now()
-		if job, ok := db.queue.Next(syncqueue.WAL, now); ok {
-			db.busy = true
-			db.do(job, nil)
-			db.busy = false
+		now := s.now()
+		if job, ok := s.queue.Next(syncqueue.WAL, now); ok {
+			s.busy = true
+			s.do(job, nil)
+			s.busy = false
 			continue
 		}
-		if db.stop && db.queue.Running(syncqueue.WAL) == 0 && db.helpers == 0 {
+		if s.stop && s.queue.Running(syncqueue.WAL) == 0 && s.helpers == 0 {
 			return
 		}
-		db.armed = never
-		if due, ok := db.queue.Due(syncqueue.WAL); ok {
-			db.armed = due
+		s.armed = never
+		if due, ok := s.queue.Due(syncqueue.WAL); ok {
+			s.armed = due
 		}
-		timer.Reset(time.Duration(min(db.armed-now, syncqueue.Time(time.Hour))))
-		db.mu.Unlock()
+		timer.Reset(time.Duration(min(s.armed-now, syncqueue.Time(time.Hour))))
+		s.mu.Unlock()
 		select {
-		case <-db.kick:
+		case <-s.kick:
 		case <-timer.C:
 		}
-		db.mu.Lock()
+		s.mu.Lock()
 	}
-}
-
-// commitNormal ends a commit at synchronous=NORMAL that has written the WAL up to seq:
-// it returns at once unless a power cut would lose too much.
-func (db *database) commitNormal(ctx context.Context, w *waiter, k knobs, seq uint64) error {
-	db.mu.Lock()
-	now := db.now()
-	if answered, err := db.request(seq, k); answered {
-		defer db.mu.Unlock()
-		return db.result(err)
-	}
-	// Backpressure.
-	stalled, began := false, now
-	for {
-		target := db.queue.Stall(seq, k.maxPending, now, k.maxDelay)
-		if target == 0 {
-			break
-		}
-		first := !stalled
-		if first {
-			stalled = true
-			db.tally.stalls++
-		}
-		db.mu.Unlock()
-		if first {
-			db.tellStallBegan(StallPending)
-		}
-		err := db.await(ctx, w, syncqueue.Request[*waiter]{File: syncqueue.WAL, Seq: target}, nil)
-		if err != nil {
-			db.stallEnded(began)
-			return err
-		}
-		db.mu.Lock()
-		now = db.now()
-	}
-	db.queue.Acknowledged(seq, now)
-	db.arm()
-	db.mu.Unlock()
-	if stalled {
-		db.stallEnded(began)
-	}
-	return nil
-}
-
-// stallEnded counts the stall of a commit that began then.
-func (db *database) stallEnded(began syncqueue.Time) {
-	now := db.now()
-	db.times.stall.observe(now-began, now)
-	db.tellStallEnded(StallPending, now-began)
-}
-
-// request asks for a sync of the WAL that nobody waits for.
-// +checklocks:db.mu
-func (db *database) request(seq uint64, k knobs) (answered bool, err error) {
-	now := db.now()
-	return db.queue.Request(syncqueue.Request[*waiter]{
-		File: syncqueue.WAL,
-		Seq:  seq,
-		// The last quarter is for the scheduler: where goroutines use all processors,
-		// one that is woken may wait for tens of milliseconds.
-		Deadline: now + k.maxDelay - k.maxDelay/4,
-		// At half of what may be lost, so that commits go on while the sync runs.
-		Limit: k.maxPending / 2,
-	}, now)
 }

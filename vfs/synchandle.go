@@ -4,7 +4,7 @@ import (
 	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 )
 
-// syncHandle is a handle of the WAL by which one sync at a time is done. database.mu guards its fields but file.
+// syncHandle is a handle of the WAL by which one sync at a time is done. syncer.mu guards its fields but file.
 //
 // Several syncs run at a time by several handles: the operating system tells each handle once of what it couldn't write
 // since the handle was opened, so that each sync learns by itself whether what it covers is durable.
@@ -30,11 +30,11 @@ func openSyncHandles(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.Open
 }
 
 // takeHandle returns a handle for a sync of the WAL. As many syncs as handles run at a time.
-// +checklocks:db.mu
-func (db *database) takeHandle() *syncHandle {
-	for _, h := range db.handles {
+// +checklocks:mu
+func (s *syncer) takeHandle() *syncHandle {
+	for _, h := range s.handles {
 		if !h.busy {
-			h.busy, h.covers = true, db.walEnd.Load()
+			h.busy = true
 			return h
 		}
 	}
