@@ -69,7 +69,7 @@ func ExampleWaitDurable() {
 	defer cancel()
 	fmt.Println(vfs.WaitDurable(ctx, "nobody-has-opened.db"))
 	// Output:
-	// asyncvfs: database is not open
+	// asyncvfs: database is not open: nobody-has-opened.db
 }
 
 // One goroutine commits, another answers the clients once what they wrote is durable.

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -126,7 +127,7 @@ func find(name string) (*database, error) {
 			return db, nil
 		}
 	}
-	return nil, ErrNotOpen
+	return nil, fmt.Errorf("%w: %s", ErrNotOpen, name)
 }
 
 // ofWAL returns the open databases whose WAL has, or had, that name.
