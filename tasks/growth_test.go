@@ -1,9 +1,11 @@
 package tasks_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ type work struct {
 	mu         sync.Mutex
 	steps      int             // +checklocks:mu
 	scans      int             // +checklocks:mu
+	pages      int             // that were looked at; +checklocks:mu
 	statements map[string]bool // +checklocks:mu
 }
 
@@ -34,6 +37,13 @@ func (w *work) option() tasks.Option {
 			defer w.mu.Unlock()
 			w.steps += s.Status(sqlite3.STMTSTATUS_VM_STEP, true)
 			w.scans += s.Status(sqlite3.STMTSTATUS_FULLSCAN_STEP, true)
+			for _, op := range []sqlite3.DBStatus{sqlite3.DBSTATUS_CACHE_HIT, sqlite3.DBSTATUS_CACHE_MISS} {
+				n, _, err := c.Status(op, true)
+				if err != nil {
+					return err
+				}
+				w.pages += int(n)
+			}
 			if sql := s.SQL(); sql != "" {
 				w.statements[sql] = true
 			}
@@ -46,14 +56,14 @@ func (w *work) option() tasks.Option {
 }
 
 // during returns what a call costs.
-func (w *work) during(f func()) (steps, scans int) {
+func (w *work) during(f func()) (steps, scans, pages int) {
 	w.mu.Lock()
-	w.steps, w.scans = 0, 0
+	w.steps, w.scans, w.pages = 0, 0, 0
 	w.mu.Unlock()
 	f()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.steps, w.scans
+	return w.steps, w.scans, w.pages
 }
 
 // grown opens a store beside n tasks of each kind that calls about others have nothing to do with,
@@ -165,12 +175,14 @@ func TestGrowth(t *testing.T) {
 	fewCalls, manyCalls := growing(t, few), growing(t, many)
 	for round := range 2 { // the first time, statements are prepared and pages read
 		for i, call := range fewCalls {
-			a, _ := fewWork.during(func() { call.call(round) })
-			b, scans := manyWork.during(func() { manyCalls[i].call(round) })
+			a, _, fewPages := fewWork.during(func() { call.call(round) })
+			b, scans, manyPages := manyWork.during(func() { manyCalls[i].call(round) })
 			if round == 0 {
 				continue
 			}
 			require.NotZero(t, a, call.name)
+			// The indexes may be a level or two deeper.
+			require.LessOrEqual(t, manyPages, 3*fewPages+5, "%s: %d pages beside 50 tasks of each kind, %d beside %d", call.name, fewPages, manyPages, n)
 			require.LessOrEqual(t, b, a+a/5+20, "%s: %d steps beside 50 tasks of each kind, %d beside %d", call.name, a, b, n)
 			if strings.HasPrefix(call.name, "list") && !strings.Contains(call.name, " of") || strings.HasPrefix(call.name, "cleanup") {
 				continue // they walk as far as they are asked to
@@ -179,6 +191,71 @@ func TestGrowth(t *testing.T) {
 		}
 	}
 	plans(t, manyWork)
+}
+
+// TestListPlans: whatever a list is to filter by, it finds what it is to, goes into an index, and a page begins where the one before ended:
+// the last page is as cheap as the first.
+func TestListPlans(t *testing.T) {
+	t.Parallel()
+	n := sized(1000, 300)
+	st, w := grown(t, n)
+	ctx := t.Context()
+	all := map[bool][]tasks.Info{}
+	for _, newest := range []bool{false, true} {
+		for q := (tasks.Query{Newest: newest, Limit: 1000}); ; {
+			list, err := st.List(ctx, q)
+			require.NoError(t, err)
+			all[newest] = append(all[newest], list...)
+			if len(list) < q.Limit {
+				break
+			}
+			q.After = list[len(list)-1]
+		}
+		require.Len(t, all[newest], 6*n+5)
+	}
+	first := map[string]int{}
+	for _, newest := range []bool{false, true} {
+		for _, types := range [][]tasks.Type{nil, {tasks.Form}, {tasks.Form, tasks.FormFilling}} {
+			for _, statuses := range [][]tasks.Status{nil, {tasks.Error}, {tasks.Pending, tasks.Error}} {
+				for _, owner := range []string{"", "big", "small"} {
+					for _, label := range []string{"", "large", "k"} {
+						q := tasks.Query{Types: types, Statuses: statuses, Owner: owner, Newest: newest, Limit: 5}
+						if label != "" {
+							q.Label = [2]string{label, "v"}
+						}
+						name := fmt.Sprint(newest, types, statuses, owner, label)
+						want := slices.DeleteFunc(slices.Clone(all[newest]), func(i tasks.Info) bool {
+							large := i.Type == tasks.Form
+							return types != nil && !slices.Contains(types, i.Type) || statuses != nil && !slices.Contains(statuses, i.Status) ||
+								owner != "" && i.Owner != owner || label == "large" && !large || label == "k" && i.Type != tasks.FormFilling
+						})
+						for _, at := range []int{0, 1, len(want) / 2, len(want) - 5} {
+							if at < 0 || at >= len(want) {
+								continue
+							}
+							q.After = tasks.Info{}
+							if at > 0 {
+								q.After = want[at-1]
+							}
+							steps, _, _ := w.during(func() {
+								list, err := st.List(ctx, q)
+								require.NoError(t, err)
+								require.Equal(t, want[at:min(at+q.Limit, len(want))], list, name)
+							})
+							// Of a large label the tasks that the rest leaves out are passed by: see few.
+							if label != "large" || statuses == nil && owner == "" {
+								first[name] = cmp.Or(first[name], steps)
+								require.LessOrEqual(t, steps, 3*first[name]+400, "%s after %d", name, at)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	_, err := st.Cleanup(ctx, 0)
+	require.NoError(t, err)
+	plans(t, w)
 }
 
 // plans looks at the plans of all statements that were run.
@@ -207,6 +284,9 @@ func plans(t *testing.T, w *work) {
 				require.False(t, bad, "%s: %s", sql, plan)
 			}
 			require.NotContains(t, plan, "TEMP B-TREE FOR ORDER BY", sql)
+			if strings.Contains(sql, "(created_at, id) ") && strings.HasPrefix(plan, "SEARCH tasks USING") {
+				require.Contains(t, plan, "(created_at,id)", sql)
+			}
 			n++
 		}
 		require.NoError(t, s.Close())

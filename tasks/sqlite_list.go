@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -102,6 +103,18 @@ func (q Query) after(sql string, args []any) (string, []any) {
 	return sql + " ORDER BY created_at" + order + ", id" + order + " LIMIT ?", append(args, q.Limit)
 }
 
+// readable is the condition for rows that can be read. A page begins in the index where the one before has ended: SQLite begins
+// at one bound only, so the other one on that side, which is the loosest, is kept from it by a sign.
+func (q Query) readable() string {
+	switch {
+	case q.After.ID == "":
+		return readable
+	case q.Newest:
+		return strings.Replace(readable, "created_at<", "+created_at<", 1)
+	}
+	return strings.Replace(readable, "created_at>=", "+created_at>=", 1)
+}
+
 // merge returns the first tasks of several walks. It visits one more of each walk than it returns, at most.
 func merge(c *conn, ways []walk, q Query) (list []Info, err error) {
 	type head struct {
@@ -126,7 +139,7 @@ func merge(c *conn, ways []walk, q Query) (list []Info, err error) {
 	}
 	for _, w := range ways {
 		var args []any
-		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE " + readable + w.where(&args)
+		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE " + q.readable() + w.where(&args)
 		if q.Label[0] != "" {
 			sql += hasLabel
 			args = append(args, q.Label[0], q.Label[1])
