@@ -46,18 +46,18 @@
 // TestCallsReturnEarly and TestRelaxedCallsInTime do the same for one kind of call at a time, and TestRowsAreHeld for each of the checks of tables.
 //
 //	control         workloads  crash states  first violation
-//	early                   1            25  I2: a durable Create had returned
-//	lost-sync               1            37  I2: a durable Create had returned
-//	H1                      1            64  I1: file is not a database
-//	H2                      1           316  I2: a durable Delete had returned
-//	H3                     18          8035  I1: malformed
-//	H4-create               1            45  I2: a durable Create had returned
-//	H5                      3          1021  I2: a durable Create had returned
-//	H6                      2           653  I2: a durable Invalidate had returned
-//	group-wait              5          2101  I2: a transaction at FULL had returned
-//	foreign-writes          7          2776  I1: malformed
+//	early                   1            45  I2: a durable Create had returned
+//	lost-sync               1            65  I2: a durable Create had returned
+//	H1                      1            71  I3: the rows are those after no commit
+//	H2                      1           109  I2: a durable Create had returned
+//	H3                      1           259  I1: malformed
+//	H4-create               1            53  I2: a durable Create had returned
+//	H5                      3           993  I2: a durable Create had returned
+//	H6                      1            53  I2: a durable Create had returned
+//	group-wait              1           293  I2: a durable Report had returned
+//	foreign-writes         23         11068  I1: malformed
 //	clear-closed           23         19593  I2: a durable Create had returned
-//	refresh                 3          1197  I2: a durable Create had returned
+//	refresh                 3          1165  I2: a durable Create had returned
 //
 // Stores can't reach H4-delete: it matters for databases that leave WAL mode.
 // Clear-closed matters to who waits for a sync while another one runs, which few do at once here,
