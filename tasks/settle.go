@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // SettleBackend is a [Backend] that knows what is durable already.
@@ -17,9 +16,10 @@ type SettleBackend interface {
 // SettledReader is a [SettleBackend] that finds out at once, in the same look at the store, what is to be read and whether it is durable.
 type SettledReader interface {
 	SettleBackend
-	// LookSettled is Look, and then Settle. An error of that is each task's.
-	LookSettled(ctx context.Context, ids []string) ([]Info, []error)
-	// GetSettled is Get, and then Settle.
+	// LookSettled is Look, and hands over what it finds of each task, or its error, once that survives a power cut:
+	// it needn't wait for what has become of other tasks. It returns when all are handed over.
+	LookSettled(ctx context.Context, ids []string, found func(i int, t Info, err error))
+	// GetSettled is Get, which returns once what it has found survives a power cut.
 	GetSettled(ctx context.Context, id string) (Result, error)
 }
 
@@ -38,7 +38,7 @@ func (s *Store) Settle(ctx context.Context) error {
 }
 
 // StatusSettled is [Store.Status] for who tells others: it returns once what it has found is durable, also that there is no such task.
-// Calls that come at the same time share a look, and a sync if it takes one.
+// What has become of other tasks needn't be durable. Calls that come at the same time share a look, and a sync if it takes one.
 func (s *Store) StatusSettled(ctx context.Context, id string) (Info, error) {
 	if err := checkID(id); err != nil {
 		return Info{}, err
@@ -46,29 +46,34 @@ func (s *Store) StatusSettled(ctx context.Context, id string) (Info, error) {
 	return s.settled.at(ctx, id)
 }
 
+// lookSettled looks for all who ask.
 func (s *Store) lookSettled(ids []string, found func(int, Result, error)) {
-	infos, errs := s.StatusesSettled(context.Background(), ids)
-	for i := range ids {
-		found(i, Result{Info: infos[i]}, errs[i])
+	s.eachSettled(context.Background(), ids, func(i int, t Info, err error) { found(i, Result{Info: t}, err) })
+}
+
+func (s *Store) eachSettled(ctx context.Context, ids []string, found func(int, Info, error)) {
+	if b, ok := s.backend.(SettledReader); ok {
+		b.LookSettled(ctx, ids, func(i int, t Info, err error) { found(i, t, taskError("get", ids[i], err)) })
+		return
+	}
+	infos, errs := s.backend.Look(ctx, ids)
+	err := s.Settle(ctx)
+	for i, id := range ids {
+		if err != nil {
+			infos[i], errs[i] = Info{}, err
+		}
+		found(i, infos[i], taskError("get", id, errs[i]))
 	}
 }
 
 // StatusesSettled is [Store.StatusSettled] for several tasks, which are looked at together: it returns what is known of each, and the error of each.
 func (s *Store) StatusesSettled(ctx context.Context, ids []string) (infos []Info, errs []error) {
-	if b, ok := s.backend.(SettledReader); ok {
-		infos, errs = b.LookSettled(ctx, ids)
-	} else {
-		infos, errs = s.backend.Look(ctx, ids)
-		if err := s.Settle(ctx); err != nil {
-			infos, errs = make([]Info, len(ids)), slices.Repeat([]error{err}, len(ids))
-		}
-	}
+	infos, errs = make([]Info, len(ids)), make([]error, len(ids))
+	s.eachSettled(ctx, ids, func(i int, t Info, err error) { infos[i], errs[i] = t, err })
 	for i, id := range ids {
 		if err := checkID(id); err != nil {
 			infos[i], errs[i] = Info{}, err
-			continue
 		}
-		errs[i] = taskError("get", id, errs[i])
 	}
 	return infos, errs
 }

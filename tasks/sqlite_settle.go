@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
+	"fmt"
+	"math"
 	"sync"
 
 	"github.com/ncruces/go-sqlite3"
@@ -68,7 +69,11 @@ func (b *sqliteBackend) Settle(ctx context.Context) error {
 	if b.readOnly {
 		return b.Sync(ctx) // which says that it can't
 	}
-	return b.readSettled(ctx, func(r *reader) (int64, error) { return stepInt(r.last) })
+	v := seen{known: b.settled.known()}
+	if err := b.read(ctx, func(r *reader) (err error) { v.last, err = stepInt(r.last); return err }); err != nil {
+		return err
+	}
+	return b.settleSeen(ctx, v)
 }
 
 // settleUpTo returns once the changes up to one are durable, which is the last of those that can have been seen.
@@ -123,81 +128,139 @@ func (w *writer) forget(last int64) {
 	w.settled.forget()
 }
 
+// settledTail is how many of the log's entries that aren't known to be durable are looked at for those of a task.
+// It is less than are kept of the log.
+const settledTail = 1000
+
+// seen is what a look has seen of the log: its last entry, how many it has that weren't known to be durable, and whether a task has one of them.
+type seen struct {
+	known, last, tail int64
+	changed           bool
+}
+
+// rests reports whether what was seen of a task is durable though not all of the log is. The log has an entry for whatever becomes of a task,
+// in order: if all of the task's entries are durable, so is the task as it was seen. Of a log that lacks entries nothing is known.
+func (s *settled) rests(v seen) bool {
+	return !v.changed && v.known >= 0 && v.last-v.known == v.tail && s.known() >= v.known
+}
+
+// tailAfter is what the tail of the log that is looked at begins after, given up to where it is known to be durable.
+// Where nothing is known there is no use in a look: the tail is empty then.
+func tailAfter(known int64) int64 {
+	if known < 0 {
+		return math.MaxInt64
+	}
+	return known
+}
+
 // LookSettled looks at tasks and, in the same transaction, at the log: what is seen of a task was changed together with an entry of that.
-func (b *sqliteBackend) LookSettled(ctx context.Context, ids []string) (infos []Info, errs []error) {
-	infos, errs = make([]Info, len(ids)), make([]error, len(ids))
-	err := b.readSettled(ctx, func(r *reader) (last int64, err error) {
-		if len(ids) == 1 {
-			last, err = r.settledRow(r.lookSettled, ids[0], func(s *sqlite3.Stmt) { infos[0], errs[0] = info(s) })
-			if err == ErrNotFound {
-				errs[0], err = err, nil
-			}
-			return last, err
+func (b *sqliteBackend) LookSettled(ctx context.Context, ids []string, found func(int, Info, error)) {
+	if len(ids) == 1 {
+		var t Info
+		err := b.readRow(ctx, func(r *reader) *sqlite3.Stmt { return r.lookSettled }, ids[0], func(s *sqlite3.Stmt) (err error) { t, err = info(s); return err })
+		if err != nil {
+			t = Info{}
 		}
-		err = r.inOne(func() error {
+		found(0, t, err)
+		return
+	}
+	infos, errs, changed := make([]Info, len(ids)), make([]error, len(ids)), map[string]bool{}
+	v := seen{known: b.settled.known()}
+	err := b.read(ctx, func(r *reader) error {
+		return r.inOne(func() (err error) {
 			for i, id := range ids {
 				if infos[i], errs[i] = r.lookAt(id); ctx.Err() != nil {
 					return ctx.Err()
 				}
 			}
-			last, err = stepInt(r.last)
-			return err
+			if v.last, err = stepInt(r.last); err != nil {
+				return err
+			}
+			return each(r.conn, "SELECT id FROM task_changes WHERE seq>?1 ORDER BY seq LIMIT ?2", []any{tailAfter(v.known), settledTail}, func(s *sqlite3.Stmt) error {
+				changed[s.ColumnText(0)] = true
+				v.tail++
+				return nil
+			})
 		})
-		return last, err
 	})
-	if err != nil {
-		return make([]Info, len(ids)), slices.Repeat([]error{err}, len(ids))
+	var wait []int
+	for i, id := range ids {
+		if v.changed = changed[id] || changed[infos[i].ID]; err == nil && b.durableAlready(v) {
+			found(i, infos[i], errs[i])
+		} else {
+			wait = append(wait, i)
+		}
 	}
-	return infos, errs
+	if err == nil && len(wait) > 0 {
+		err = b.settleSeen(ctx, v)
+	}
+	for _, i := range wait {
+		if err != nil {
+			infos[i], errs[i] = Info{}, err
+		}
+		found(i, infos[i], errs[i])
+	}
 }
 
 // GetSettled gets a task, and looks at the log by the same statement.
 func (b *sqliteBackend) GetSettled(ctx context.Context, id string) (res Result, err error) {
-	var rowErr error
-	if err := b.readSettled(ctx, func(r *reader) (last int64, err error) {
-		last, err = r.settledRow(r.getSettled, id, func(s *sqlite3.Stmt) { res, rowErr = result(s) })
-		if err == ErrNotFound {
-			rowErr, err = err, nil
-		}
-		return last, err
-	}); err != nil {
+	err = b.readRow(ctx, func(r *reader) *sqlite3.Stmt { return r.getSettled }, id, func(s *sqlite3.Stmt) (err error) { res, err = result(s); return err })
+	if err != nil {
 		return Result{}, err
 	}
-	return res, rowErr
+	return res, nil
 }
 
-// readSettled lends out a connection, and returns once all that was seen by it is durable. f returns the log's last entry,
-// in the transaction that it looks in.
-func (b *sqliteBackend) readSettled(ctx context.Context, f func(*reader) (last int64, err error)) error {
-	var last int64
-	known := b.settled.known()
-	if err := b.read(ctx, func(r *reader) (err error) { last, err = f(r); return err }); err != nil {
+// readRow hands over the row of a task that a statement of [settledSQL] finds, and returns once it is durable, or that there is none.
+// Where it can't be said to be, the row is no good.
+func (b *sqliteBackend) readRow(ctx context.Context, stmt func(*reader) *sqlite3.Stmt, id string, row func(*sqlite3.Stmt) error) error {
+	v := seen{known: b.settled.known()}
+	var rowErr error
+	if err := b.read(ctx, func(r *reader) error {
+		s := stmt(r)
+		defer s.Reset()
+		s.BindText(1, id)
+		s.BindInt64(2, tailAfter(v.known))
+		if !s.Step() {
+			return cmp.Or(s.Err(), errNoRow)
+		}
+		n := s.ColumnCount()
+		v.last, v.tail, v.changed = s.ColumnInt64(n-2), s.ColumnInt64(n-1)%changedMark, s.ColumnInt64(n-1) >= changedMark
+		if rowErr = ErrNotFound; s.ColumnType(0) != sqlite3.NULL {
+			rowErr = row(s)
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
+	if b.durableAlready(v) {
+		return rowErr
+	}
+	return cmp.Or(b.settleSeen(ctx, v), rowErr)
+}
+
+// durableAlready reports whether what was seen needs no wait.
+func (b *sqliteBackend) durableAlready(v seen) bool {
+	return !b.readOnly && b.async && b.settled.rests(v)
+}
+
+// settleSeen returns once all that was seen is durable.
+func (b *sqliteBackend) settleSeen(ctx context.Context, v seen) error {
 	if b.readOnly {
 		return b.Sync(ctx) // which says that it can't
 	}
-	return b.settleUpTo(ctx, last, known)
+	return b.settleUpTo(ctx, v.last, v.known)
 }
 
-// settledRow hands over the row of a task that [settledSQL] has found, or returns ErrNotFound, and the log's last entry either way.
-func (r *reader) settledRow(s *sqlite3.Stmt, id string, row func(*sqlite3.Stmt)) (last int64, err error) {
-	defer s.Reset()
-	s.BindText(1, id)
-	if !s.Step() {
-		return 0, cmp.Or(s.Err(), errNoRow)
-	}
-	last = s.ColumnInt64(s.ColumnCount() - 1)
-	if s.ColumnType(0) == sqlite3.NULL {
-		return last, ErrNotFound
-	}
-	row(s)
-	return last, nil
-}
+// changedMark is more than settledTail.
+const changedMark = 1 << 20
 
-// settledSQL is a statement that finds a task and, whether there is one or not, the log's last entry: the last column.
+// settledSQL is a statement that finds a task and, whether there is one or not, the log's last entry, and how many entries there are after another one,
+// and changedMark more if the task has one of them.
 func settledSQL(columns string) string {
-	return "SELECT " + columns + ", (" + lastChange + ") FROM (SELECT 1) LEFT JOIN tasks ON tasks.id=?1"
+	return fmt.Sprintf(`SELECT %s, (%s), (SELECT count(*)+%d*coalesce(max(changed IS ?1 OR changed IS tasks.id), 0)
+		FROM (SELECT id AS changed FROM task_changes WHERE seq>?2 ORDER BY seq LIMIT %d)) FROM (SELECT 1) LEFT JOIN tasks ON tasks.id=?1`,
+		columns, lastChange, changedMark, settledTail)
 }
 
 // errNoRow is what can't be: such a statement has one row.
