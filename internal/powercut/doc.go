@@ -1,17 +1,5 @@
 // Package powercut finds out what a power cut leaves of databases on this project's VFS,
-// and holds that against what the VFS promises.
-//
-// # The disk
-//
-// [Disk] is a simulated disk, with [Base] as the VFS of its files. It keeps a trace of every write, truncate,
-// create, delete, start and end of a sync, and of what the application was told.
-// [Crash] makes from a trace the states that a power cut leaves after any number of its events.
-// Of what was written and not yet durable they hold nothing, all, or a random choice:
-// each 512-byte sector is as it was after one of the writes to it, or before, or torn;
-// each truncate, create and delete happened or not. A sync covers what was written before it started.
-// A directory entry takes a sync of the directory, or, on some disks, a sync of a file after it, as with ext4.
-//
-// A failed sync is reported once to each handle that was open by then, as with Linux, whichever process it belongs to.
+// and holds that against what the VFS promises. The disk that loses power is that of package simdisk.
 //
 // # The workloads
 //

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -22,14 +23,14 @@ const (
 //
 // A transaction that the first power cut left incomplete may become complete: the next one is written in its place,
 // and what the second power cut leaves of that may be what was missing. Later says whether a finding is of that kind.
-func follow(img Image, db string, was finding, cfg Config, r *rand.Rand, later func(finding) bool) (states int, err error) {
+func follow(img simdisk.Image, db string, was finding, cfg simdisk.Config, r *rand.Rand, later func(finding) bool) (states int, err error) {
 	cfg.Gate, cfg.Fault, cfg.SpaceLimit = nil, nil, 0
 	cfg.Powersafe = true
-	d := NewDisk(img, cfg)
+	d := simdisk.NewDisk(img, cfg)
 	defer d.Remove()
-	vfsName := Stock
+	vfsName := simdisk.Stock
 	if r.IntN(2) == 0 {
-		vfsName = Async(0, 0)
+		vfsName = simdisk.Async(0, 0)
 	}
 	mode := []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[r.IntN(4)]
 	c, err := sqlite3.Open("file:" + d.Path(db) + "?vfs=" + vfsName)
@@ -63,13 +64,13 @@ func follow(img Image, db string, was finding, cfg Config, r *rand.Rand, later f
 	}
 
 	trace := d.Trace()
-	crash := NewCrash(img, cfg, trace)
+	crash := simdisk.NewCrash(img, cfg, trace)
 	k := 0
 	for range 4 {
 		k += r.IntN(len(trace) + 1 - k)
 		crash.Advance(k)
-		choice := Random + Choice(r.Uint32())
-		after := NewDisk(crash.Image(choice), Config{ShmDir: cfg.ShmDir, Powersafe: true, Quiet: true})
+		choice := simdisk.Random + simdisk.Choice(r.Uint32())
+		after := simdisk.NewDisk(crash.Image(choice), simdisk.Config{ShmDir: cfg.ShmDir, Powersafe: true, Quiet: true})
 		f := inspect(after, db)
 		after.Remove()
 		states++

@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+var hashSeed = maphash.MakeSeed()
+
 // Level is what PRAGMA synchronous is set to.
 type Level string
 

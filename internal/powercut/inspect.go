@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -16,8 +17,8 @@ type finding struct {
 }
 
 // inspect opens a database on the stock VFS and reads all of it.
-func inspect(d *Disk, db string) (f finding) {
-	c, err := sqlite3.Open("file:" + d.Path(db) + "?vfs=" + Stock)
+func inspect(d *simdisk.Disk, db string) (f finding) {
+	c, err := sqlite3.Open("file:" + d.Path(db) + "?vfs=" + simdisk.Stock)
 	if err != nil {
 		return finding{err: err}
 	}

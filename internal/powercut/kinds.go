@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 )
 
 // neighbours sets the last of the workers apart, which belongs to another process that stays across failures.
@@ -87,7 +89,7 @@ var kinds = map[string]func(*workload, *rand.Rand, *weights){
 		p.changes = 1
 		w.steps = 16
 		w.autockpt = 0
-		w.slow = Truncate
+		w.slow = simdisk.Truncate
 		p.of[stepPause] = 20
 		p.pause = w.syncTime / 20
 		w.dbSyncTime = []time.Duration{w.syncTime / 10, w.syncTime / 10, 5 * w.syncTime}[r.IntN(3)]

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 )
 
 // Counts says how much was checked.
@@ -38,7 +39,7 @@ type Violation struct {
 	Plan     Plan
 	Disabled rules.Set
 	At       int // events before the power cut, or -1 if the workload itself saw it
-	Choice   Choice
+	Choice   simdisk.Choice
 	DB       string
 	Err      error
 }
@@ -84,30 +85,30 @@ func (m *Machine) Run(t *testing.T, p Plan) error {
 func (m *Machine) check(x *run) error {
 	m.Counts.Workloads++
 	m.Counts.Events += len(x.trace)
-	violation := func(at int, choice Choice, db string, err error) error {
+	violation := func(at int, choice simdisk.Choice, db string, err error) error {
 		return &Violation{x.w.plan, m.Disabled, at, choice, db, err}
 	}
 	if len(x.violations) > 0 {
-		return violation(-1, None, "", errors.New(x.violations[0]))
+		return violation(-1, simdisk.None, "", errors.New(x.violations[0]))
 	}
 	r := rand.New(rand.NewPCG(x.w.plan.Seed, 5))
 	points := PointsOf(len(x.trace), m.Depth.Points, r)
-	crash := NewCrash(x.image, x.cfg, x.trace)
+	crash := simdisk.NewCrash(x.image, x.cfg, x.trace)
 	oracles := newOracles(x)
 	for k := 0; k <= len(x.trace); k++ {
 		crash.Advance(k)
 		for _, o := range oracles {
 			if err := o.advance(k); err != nil {
-				return violation(k, None, o.h.db, err)
+				return violation(k, simdisk.None, o.h.db, err)
 			}
 		}
 		if points != nil && !points[k] {
 			continue
 		}
 		for n := range 2 + m.Depth.Choices {
-			choice := Choice(n)
-			if choice >= Random {
-				choice = Random + Choice(r.Uint32())
+			choice := simdisk.Choice(n)
+			if choice >= simdisk.Random {
+				choice = simdisk.Random + simdisk.Choice(r.Uint32())
 			}
 			img := crash.Image(choice)
 			for _, o := range oracles {
@@ -133,7 +134,7 @@ func PointsOf(events, n int, r *rand.Rand) map[int]bool {
 }
 
 // Replay checks one state of a workload.
-func (m *Machine) Replay(t *testing.T, p Plan, at int, choice Choice) error {
+func (m *Machine) Replay(t *testing.T, p Plan, at int, choice simdisk.Choice) error {
 	x, err := runPlan(t, p, m.Disabled, m.ShmDir)
 	if err != nil {
 		return err
@@ -144,7 +145,7 @@ func (m *Machine) Replay(t *testing.T, p Plan, at int, choice Choice) error {
 	for i, e := range x.trace[:at] {
 		t.Logf("%5d %v", i, &e)
 	}
-	crash := NewCrash(x.image, x.cfg, x.trace)
+	crash := simdisk.NewCrash(x.image, x.cfg, x.trace)
 	crash.Advance(at)
 	img := crash.Image(choice)
 	for _, o := range newOracles(x) {
@@ -181,13 +182,13 @@ func (m *Machine) Shrink(t *testing.T, v *Violation) *Violation {
 }
 
 // state checks a crash state.
-func (m *Machine) state(x *run, o *oracle, img Image, r *rand.Rand) error {
+func (m *Machine) state(x *run, o *oracle, img simdisk.Image, r *rand.Rand) error {
 	m.Counts.States++
-	hash := img.hash(o.h.db)
+	hash := img.Hash(o.h.db)
 	f, ok := o.seen[hash]
 	if !ok {
 		m.Counts.Images++
-		d := NewDisk(img, Config{ShmDir: m.ShmDir, Powersafe: true, Quiet: true})
+		d := simdisk.NewDisk(img, simdisk.Config{ShmDir: m.ShmDir, Powersafe: true, Quiet: true})
 		f = inspect(d, o.h.db)
 		d.Remove()
 		if o.seen == nil {

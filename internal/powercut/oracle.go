@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 )
 
 // oracle knows what a database may hold after a power cut.
 // It follows the trace, like [Crash].
 type oracle struct {
 	h     *history
-	trace []Event
-	syncs SyncTimes
+	trace []simdisk.Event
+	syncs simdisk.SyncTimes
 	k     int
 	now   time.Duration
 	// failed is set once a sync has failed: what commits at NORMAL were promised can't be kept then.
@@ -29,8 +31,8 @@ func newOracles(x *run) (all []*oracle) {
 	return all
 }
 
-func newOracle(h *history, trace []Event) *oracle {
-	o := &oracle{h: h, trace: trace, syncs: NewSyncTimes(trace)}
+func newOracle(h *history, trace []simdisk.Event) *oracle {
+	o := &oracle{h: h, trace: trace, syncs: simdisk.NewSyncTimes(trace)}
 	slices.SortStableFunc(h.promises, func(a, b promise) int { return cmp.Compare(a.from, b.from) })
 	o.deepest.txn = h.txns[-1]
 	return o

@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/ncruces/go-sqlite3"
-	"github.com/ncruces/go-sqlite3/util/vfsutil"
-	sqlitevfs "github.com/ncruces/go-sqlite3/vfs"
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,13 +19,13 @@ import (
 //	      \-- 5         3 was rolled back.
 type tale struct {
 	*history
-	trace []Event
+	trace []simdisk.Event
 }
 
 func newTale() *tale {
 	s := &tale{history: newHistory("a.db")}
 	for i := range 1000 {
-		s.trace = append(s.trace, Event{Kind: Mark, Time: ms(i)})
+		s.trace = append(s.trace, simdisk.Event{Kind: simdisk.Mark, Time: ms(i)})
 	}
 	for _, txn := range []struct {
 		id, before int64
@@ -64,13 +62,13 @@ func (s *tale) finding(id int64) finding {
 
 // sync puts a sync in the trace. One that ends at 0 doesn't end.
 func (s *tale) sync(name string, asked, start, end int, err error) {
-	kinds := [2]EventKind{SyncStart, SyncEnd}
+	kinds := [2]simdisk.EventKind{simdisk.SyncStart, simdisk.SyncEnd}
 	if name == "" {
-		kinds = [2]EventKind{DirSyncStart, DirSyncEnd}
+		kinds = [2]simdisk.EventKind{simdisk.DirSyncStart, simdisk.DirSyncEnd}
 	}
-	s.trace[start] = Event{Kind: kinds[0], Name: name, Time: ms(start), Called: ms(asked), Pair: end}
+	s.trace[start] = simdisk.Event{Kind: kinds[0], Name: name, Time: ms(start), Called: ms(asked), Pair: end}
 	if end > 0 {
-		s.trace[end] = Event{Kind: kinds[1], Name: name, Time: ms(end), Pair: start, Err: err}
+		s.trace[end] = simdisk.Event{Kind: kinds[1], Name: name, Time: ms(end), Pair: start, Err: err}
 	}
 }
 
@@ -264,9 +262,9 @@ func TestOracleHistory(t *testing.T) {
 
 // TestOracleInspect: what is found in a database is what the history says.
 func TestOracleInspect(t *testing.T) {
-	d := testDisk(t, nil, Config{})
+	d := testDisk(t, nil, simdisk.Config{})
 	require.Equal(t, finding{txn: -1, mode: "delete"}, inspect(d, "a.db"))
-	c, _ := openDB(t, "file:"+d.Path("a.db")+"?vfs="+Stock)
+	c := openDB(t, "file:"+d.Path("a.db")+"?vfs="+simdisk.Stock)
 	require.NoError(t, c.Exec(tables))
 	require.Equal(t, finding{mode: "delete"}, inspect(d, "a.db"))
 	require.NoError(t, c.Exec("PRAGMA journal_mode=wal; INSERT INTO t VALUES(7, 1, 'x'), (8, 2, 'y'); UPDATE meta SET txn=3"))
@@ -274,76 +272,32 @@ func TestOracleInspect(t *testing.T) {
 	want := finding{txn: 3, mode: "wal", digest: hashRow(1, []byte("x")).at(7) + hashRow(2, []byte("y")).at(8)}
 	require.Equal(t, want, inspect(d, "a.db"))
 
-	for want, spoil := range map[string]func(Image){
-		"not a database": func(img Image) { img["a.db"][0]++ },
-		"malformed":      func(img Image) { img["a.db"] = img["a.db"][:4096] },
-		"page 2":         func(img Image) { clear(img["a.db"][4096:8192]) },
-		"page 4":         func(img Image) { clear(img["a.db"][3*4096+3:][:2]) }, // no entries in the index
+	for want, spoil := range map[string]func(simdisk.Image){
+		"not a database": func(img simdisk.Image) { img["a.db"][0]++ },
+		"malformed":      func(img simdisk.Image) { img["a.db"] = img["a.db"][:4096] },
+		"page 2":         func(img simdisk.Image) { clear(img["a.db"][4096:8192]) },
+		"page 4":         func(img simdisk.Image) { clear(img["a.db"][3*4096+3:][:2]) }, // no entries in the index
 	} {
 		img := d.Image()
 		spoil(img)
-		require.ErrorContains(t, inspect(testDisk(t, img, Config{}), "a.db").err, want)
+		require.ErrorContains(t, inspect(testDisk(t, img, simdisk.Config{}), "a.db").err, want)
 	}
-	c, _ = openDB(t, "file:"+d.Path("a.db")+"?vfs="+Stock)
+	c = openDB(t, "file:"+d.Path("a.db")+"?vfs="+simdisk.Stock)
 	require.NoError(t, errors.Join(c.Exec("DELETE FROM meta"), c.Close()))
 	require.ErrorContains(t, inspect(d, "a.db").err, "no row")
 	require.Equal(t, "transaction 3 (number 7)", fmt.Sprint(&txn{id: 3, depth: 7}))
 }
 
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
+func testDisk(t *testing.T, img simdisk.Image, cfg simdisk.Config) *simdisk.Disk {
+	cfg.ShmDir = t.TempDir()
+	d := simdisk.NewDisk(img, cfg)
+	t.Cleanup(d.Remove)
+	return d
 }
 
-// openDB opens a database, and returns the connection and its file.
-func openDB(t *testing.T, name string) (*sqlite3.Conn, sqlitevfs.FileLockState) {
-	c := must(sqlite3.Open(name))
+func openDB(t *testing.T, name string) *sqlite3.Conn {
+	c, err := sqlite3.Open(name)
+	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	f := must(c.FileControl("main", sqlite3.FCNTL_FILE_POINTER)).(sqlitevfs.File)
-	locks, ok := vfsutil.UnwrapFile[sqlitevfs.FileLockState](f)
-	require.True(t, ok)
-	return c, locks
-}
-
-// TestDiskSQLite runs SQLite on the stock VFS.
-func TestDiskSQLite(t *testing.T) {
-	d := testDisk(t, nil, Config{Powersafe: true})
-	name := "file:" + d.Path("a.db") + "?vfs=" + Stock
-	w, _ := openDB(t, name)
-	require.NoError(t, w.Exec("PRAGMA journal_mode=wal; CREATE TABLE t(x); PRAGMA synchronous=normal; INSERT INTO t VALUES(1)"))
-	r, _ := openDB(t, name)
-	count := func(c *sqlite3.Conn) string { return must(text(c, "SELECT count(*) FROM t")) }
-	require.Equal(t, "1", count(r))
-	// With a WAL-index of its own the reader wouldn't see this, nor would it be kept from writing.
-	require.NoError(t, w.Exec("BEGIN IMMEDIATE; INSERT INTO t VALUES(2)"))
-	require.ErrorIs(t, r.Exec("BEGIN IMMEDIATE"), sqlite3.BUSY)
-	require.Equal(t, "1", count(r))
-	require.NoError(t, w.Exec("COMMIT"))
-	require.Equal(t, "2", count(r))
-
-	// The commit isn't durable until the WAL is synced, and its name not until the directory is.
-	after := func(choice Choice) string {
-		d := testDisk(t, crash(d, nil).Image(choice), Config{})
-		c, _ := openDB(t, "file:"+d.Path("a.db")+"?vfs="+Stock)
-		n, err := text(c, "SELECT count(*) FROM t")
-		if err != nil {
-			return err.Error()
-		}
-		return n
-	}
-	require.Equal(t, "2", after(All))
-	require.Contains(t, after(None), "no such table")
-	require.NoError(t, w.Exec("PRAGMA synchronous=full; INSERT INTO t VALUES(3)"))
-	require.Equal(t, "3", after(None))
-
-	require.NoError(t, w.Close())
-	require.True(t, exists(d, "a.db-wal"))
-	require.Equal(t, "3", count(r))
-	require.NoError(t, r.Close())
-	require.False(t, exists(d, "a.db-wal"))
-	require.Equal(t, "3", after(All))
-	require.Equal(t, "3", after(None))
-	require.Empty(t, must(filepath.Glob(filepath.Join(d.cfg.ShmDir, "*"))))
+	return c
 }

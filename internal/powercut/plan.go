@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/docusnap/asyncvfs/vfs"
 )
 
@@ -62,7 +63,7 @@ func ParsePlanOf(kinds []string, s string) (p Plan, err error) {
 			continue
 		}
 		p.Fault = part
-		if _, err := parseFault(part); err != nil {
+		if _, err := simdisk.NewInjector(part); err != nil {
 			return p, fmt.Errorf("powercut: plan %q: %w", s, err)
 		}
 	}
@@ -137,7 +138,7 @@ type workload struct {
 	syncTime   time.Duration // of the WAL and the directory, give or take a half
 	dbSyncTime time.Duration // of the database file
 	stay       float64
-	slow       EventKind
+	slow       simdisk.EventKind
 	workers    []workerPlan
 	// checkpointer is set if the first worker does nothing but checkpoints.
 	checkpointer bool
@@ -184,7 +185,7 @@ func (p Plan) spell() *workload {
 		syncTime:   []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond}[r.IntN(3)],
 		dbSyncTime: []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond}[r.IntN(3)],
 		stay:       []float64{0, 0.5, 0.9}[r.IntN(3)],
-		slow:       []EventKind{Mark, Truncate, SyncStart, SyncEnd, Link, Unlink}[r.IntN(6)],
+		slow:       []simdisk.EventKind{simdisk.Mark, simdisk.Truncate, simdisk.SyncStart, simdisk.SyncEnd, simdisk.Link, simdisk.Unlink}[r.IntN(6)],
 	}
 	if r.IntN(40) == 0 {
 		w.pageSize = 16384 << r.IntN(3)

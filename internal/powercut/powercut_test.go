@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/stretchr/testify/require"
 )
 
@@ -56,7 +57,7 @@ func (m *Machine) next(seed uint64, n, part int) Plan {
 		often = 0
 	}
 	if often > 0 && r.IntN(2*often) < 2 {
-		names := faultNames()
+		names := simdisk.FaultNames()
 		p.Fault = fmt.Sprintf("%s@%d", names[r.IntN(len(names))], 1+r.IntN(1<<r.IntN(8)))
 		if next := []string{"header", "index", "sync-lost"}; r.IntN(2) == 0 {
 			p.Fault += fmt.Sprintf(",%s@%d", next[r.IntN(len(next))], 1+r.IntN(8))
@@ -107,7 +108,7 @@ func TestFaults(t *testing.T) {
 			step = 120
 		}
 		kinds := []string{"single", "group", "mixed", "restart", "reopen", "attach", "checkpoint", "background", "peer", "neighbour"}
-		for i, name := range faultNames() {
+		for i, name := range simdisk.FaultNames() {
 			for j, kind := range kinds {
 				if slow && (i+j)%4 != 0 {
 					continue
@@ -121,7 +122,7 @@ func TestFaults(t *testing.T) {
 					x, err := runPlan(t, p, m.Disabled, m.ShmDir)
 					require.NoError(t, err)
 					require.NoError(t, m.check(x))
-					if !x.fault.happened() || name == "space" && n > 20 {
+					if !x.fault.Happened() || name == "space" && n > 20 {
 						break
 					}
 				}
@@ -182,7 +183,7 @@ func TestReplay(t *testing.T) {
 		m.Disabled, err = rules.Parse(*without)
 		require.NoError(t, err)
 	}
-	require.NoError(t, m.Replay(t, p, *replayAt, Choice(*replayChoice)))
+	require.NoError(t, m.Replay(t, p, *replayAt, simdisk.Choice(*replayChoice)))
 }
 
 // TestParsePlan: a plan is read as it is written, and one that isn't is refused with what is allowed.

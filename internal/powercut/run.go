@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -19,12 +20,12 @@ import (
 type run struct {
 	w        *workload
 	disabled rules.Set
-	image    Image // that the disk held before
-	cfg      Config
-	disk     *Disk
-	lock     *lockstep
+	image    simdisk.Image // that the disk held before
+	cfg      simdisk.Config
+	disk     *simdisk.Disk
+	lock     *simdisk.Lockstep
 	hist     []*history
-	fault    *injector
+	fault    *simdisk.Injector
 
 	healthy    bool // the fault is gone: nothing may go wrong any more
 	lastTxn    int64
@@ -35,7 +36,7 @@ type run struct {
 	repaired   bool // after a fault, the database is as good as new
 	stock      int  // connections on the stock VFS
 	violations []string
-	trace      []Event
+	trace      []simdisk.Event
 }
 
 // images are what disks hold before a workload.
@@ -48,21 +49,21 @@ type imageKey struct {
 }
 
 // before returns what the workload's disk holds before it.
-func (w *workload) before(shmDir string) (Image, error) {
+func (w *workload) before(shmDir string) (simdisk.Image, error) {
 	if w.fresh {
-		return Image{}, nil
+		return simdisk.Image{}, nil
 	}
 	key := imageKey{w.pageSize, w.autoVacuum, w.second}
 	if img, ok := images.Load(key); ok {
-		return img.(Image), nil
+		return img.(simdisk.Image), nil
 	}
-	d := NewDisk(nil, Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+	d := simdisk.NewDisk(nil, simdisk.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
 	defer d.Remove()
 	for _, name := range []string{"a.db", "b.db"} {
 		if name == "b.db" && !w.second {
 			continue
 		}
-		c, err := sqlite3.Open("file:" + d.Path(name) + "?vfs=" + Stock)
+		c, err := sqlite3.Open("file:" + d.Path(name) + "?vfs=" + simdisk.Stock)
 		if err != nil {
 			return nil, err
 		}
@@ -98,9 +99,12 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 		return nil, err
 	}
 	for process := range processes {
-		Async(disabled, process) // registers it
+		simdisk.Async(disabled, process) // registers it
 	}
 	x := &run{w: w, disabled: disabled, image: img}
+	if x.fault, err = simdisk.NewInjector(p.Fault); err != nil {
+		return nil, err
+	}
 	x.hist = append(x.hist, newHistory("a.db"))
 	if w.fresh {
 		x.hist[0].startWith(x.hist[0].txns[-1])
@@ -110,14 +114,13 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	}
 	synctest.Test(t, func(*testing.T) {
 		r := rand.New(rand.NewPCG(p.Seed, 3))
-		x.lock = &lockstep{r: rand.New(rand.NewPCG(p.Seed, 4)), stay: w.stay, slow: w.slow, stall: 4 * w.syncTime, came: make(chan struct{}, 1)}
-		x.fault = newInjector(p.Fault)
-		x.cfg = Config{
+		x.lock = simdisk.NewLockstep(p.Seed, simdisk.Pace{Stay: w.stay, Slow: w.slow, Stall: 4 * w.syncTime})
+		x.cfg = simdisk.Config{
 			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Linear: w.linear, Ordered: w.ordered,
-			Gate: x.lock.gate, SpaceLimit: x.fault.spaceLimit(img),
-			Fault: func(op Op) Fault {
-				f := x.fault.next(op)
-				if op.Kind == SyncStart || op.Kind == DirSyncStart {
+			Gate: x.lock.Gate, SpaceLimit: x.fault.SpaceLimit(img),
+			Fault: func(op simdisk.Op) simdisk.Fault {
+				f := x.fault.Next(op)
+				if op.Kind == simdisk.SyncStart || op.Kind == simdisk.DirSyncStart {
 					took := w.syncTime
 					if strings.HasSuffix(op.Name, ".db") {
 						took = w.dbSyncTime
@@ -127,15 +130,15 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 				return f
 			},
 		}
-		x.disk = NewDisk(img, x.cfg)
+		x.disk = simdisk.NewDisk(img, x.cfg)
 		defer x.disk.Remove()
 		for i, wp := range w.workers {
 			k := &worker{workerPlan: wp, id: i, run: x, now: Full}
 			if wp.stays {
 				x.staying++
-				x.lock.run(k.stay)
+				x.lock.Go(k.stay)
 			} else {
-				x.lock.run(k.work)
+				x.lock.Go(k.work)
 			}
 		}
 		x.repaired = p.Fault == ""
@@ -144,9 +147,9 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 			if w.successor {
 				k.process = 1
 			}
-			x.lock.run(k.survive)
+			x.lock.Go(k.survive)
 		}
-		x.lock.drive()
+		x.lock.Drive()
 		x.trace = x.disk.Trace()
 	})
 	x.count()
@@ -178,25 +181,25 @@ func (x *run) opened(k *worker, n int) {
 // where the order of directory entries isn't kept, a connection on the stock VFS must not be the last,
 // since that doesn't make the removal of the WAL durable.
 func (x *run) arrive(k *worker) {
-	x.lock.step(k.id)
+	x.lock.Step(k.id)
 	x.waiting++
 	if !x.w.lastIsOurs || !x.repaired {
 		return // then somebody else is the last
 	}
 	if k.stock {
 		for x.waiting < len(x.w.workers) {
-			x.lock.step(k.id)
+			x.lock.Step(k.id)
 		}
 		return
 	}
 	for x.waiting < len(x.w.workers) || x.stock > 0 {
-		x.lock.step(k.id)
+		x.lock.Step(k.id)
 	}
 }
 
 // failed takes note of an error that a worker got.
 func (x *run) failed(what string, err error) {
-	if x.healthy || !x.fault.explains(err) {
+	if x.healthy || !x.fault.Explains(err) {
 		x.violation(what)
 	}
 }
@@ -210,7 +213,7 @@ func (x *run) count() {
 		for _, t := range h.bounded {
 			held := map[int64]int{} // size of what is at that place
 			for _, e := range x.trace[t.begun:t.acked] {
-				if e.Kind != Write || e.Name != h.db+"-wal" || e.Conn != t.writer {
+				if e.Kind != simdisk.Write || e.Name != h.db+"-wal" || e.Conn != t.writer {
 					continue
 				}
 				if e.Off == 0 {

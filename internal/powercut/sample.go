@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -32,8 +33,8 @@ func Samples(t *testing.T, n int) (all []Sample) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at, choice := r.IntN(len(x.trace)+1), Random+Choice(r.Uint32())
-		crash := NewCrash(x.image, x.cfg, x.trace)
+		at, choice := r.IntN(len(x.trace)+1), simdisk.Random+simdisk.Choice(r.Uint32())
+		crash := simdisk.NewCrash(x.image, x.cfg, x.trace)
 		crash.Advance(at)
 		img := crash.Image(choice)
 		o := newOracle(x.hist[0], x.trace)
@@ -41,7 +42,7 @@ func Samples(t *testing.T, n int) (all []Sample) {
 			t.Fatal(err)
 		}
 
-		d := NewDisk(img, Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+		d := simdisk.NewDisk(img, simdisk.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
 		f := inspect(d, o.h.db)
 		d.Remove()
 		if f.err != nil || f.txn < 0 || o.check(f) != nil {
@@ -51,7 +52,7 @@ func Samples(t *testing.T, n int) (all []Sample) {
 			Name: fmt.Sprintf("%s-%d-%d", p.Kind, p.Seed, at),
 			Path: filepath.Join(dir, fmt.Sprint(i, ".db")),
 		}
-		for _, suffix := range suffixes {
+		for _, suffix := range simdisk.Suffixes {
 			if data, ok := img[o.h.db+suffix]; ok {
 				if err := os.WriteFile(s.Path+suffix, data, 0o600); err != nil {
 					t.Fatal(err)
@@ -67,10 +68,10 @@ func Samples(t *testing.T, n int) (all []Sample) {
 }
 
 // wanted returns what the query returns on the simulated disk.
-func wanted(img Image, db, shmDir string) (string, error) {
-	d := NewDisk(img, Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+func wanted(img simdisk.Image, db, shmDir string) (string, error) {
+	d := simdisk.NewDisk(img, simdisk.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
 	defer d.Remove()
-	c, err := sqlite3.Open("file:" + d.Path(db) + "?vfs=" + Stock)
+	c, err := sqlite3.Open("file:" + d.Path(db) + "?vfs=" + simdisk.Stock)
 	if err != nil {
 		return "", err
 	}

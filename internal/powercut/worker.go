@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/ncruces/go-sqlite3"
 )
@@ -78,18 +79,18 @@ func (k *worker) survive() {
 		time.Sleep(time.Millisecond)
 		k.turn()
 	}
-	k.run.fault.end()
+	k.run.fault.EndFirst()
 	k.run.disk.Mend()
 	for k.run.disk.Failing() {
 		k.turn()
 	}
-	if k.run.fault.then != nil {
+	if k.run.fault.More() {
 		// What comes next may hit it as it opens the database, and then it does so once more.
 		k.goThrough()
 		if k.conn != nil {
 			k.close()
 		}
-		k.run.fault.endAll()
+		k.run.fault.End()
 		for k.run.disk.Failing() {
 			k.turn()
 		}
@@ -111,7 +112,7 @@ func (k *worker) here(h *history) *process { return &h.processes[k.process] }
 
 // turn waits for the worker's turn. Several may come back at once from a wait that a sync has ended:
 // what they share they touch only after it.
-func (k *worker) turn() { k.run.lock.step(k.id) }
+func (k *worker) turn() { k.run.lock.Step(k.id) }
 
 func (k *worker) goThrough() {
 	if k.open() {
@@ -139,9 +140,9 @@ func (k *worker) goOn(steps []step) {
 
 func (k *worker) vfsName() string {
 	if k.stock {
-		return Stock
+		return simdisk.Stock
 	}
-	return Async(k.run.disabled, k.process)
+	return simdisk.Async(k.run.disabled, k.process)
 }
 
 func (k *worker) uri(db string) string {
@@ -268,10 +269,10 @@ func (k *worker) failed(what string, err error) {
 	if errors.Is(err, sqlite3.BUSY) || errors.Is(err, sqlite3.LOCKED) {
 		return
 	}
-	if k.stays && k.run.fault.explains(err) {
+	if k.stays && k.run.fault.Explains(err) {
 		return // a handle from before the fault is told of it whenever it comes to sync
 	}
-	k.run.failed(fmt.Sprintf("worker %d: %s: %v (logged last: %v)", k.id, what, err, &logged), err)
+	k.run.failed(fmt.Sprintf("worker %d: %s: %v (logged last: %v)", k.id, what, err, &simdisk.Logged), err)
 }
 
 // ints returns the first row of a query.

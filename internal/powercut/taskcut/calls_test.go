@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
@@ -174,14 +174,14 @@ func TestLostRowsAreFound(t *testing.T) {
 			o, err := newOracle(x, "", "")
 			require.NoError(t, err)
 			o.advance(len(x.trace))
-			crash := powercut.NewCrash(x.image, x.cfg, x.trace)
+			crash := simdisk.NewCrash(x.image, x.cfg, x.trace)
 			for i, l := range o.live {
 				if of(l.rows) == 0 || i+1 < len(o.live) && of(o.live[i+1].rows) > 0 {
 					continue
 				}
 				crash.Advance(l.at)
 				found = true
-				img := crash.Image(powercut.All)
+				img := crash.Image(simdisk.All)
 				_, err := o.check(inspect(img, dir, false))
 				if err != nil {
 					require.NotContains(t, err.Error(), "I3")
@@ -195,11 +195,11 @@ func TestLostRowsAreFound(t *testing.T) {
 }
 
 // emptied returns an image in which a table is empty.
-func emptied(t *testing.T, img powercut.Image, dir, table string) powercut.Image {
+func emptied(t *testing.T, img simdisk.Image, dir, table string) simdisk.Image {
 	t.Helper()
-	d := powercut.NewDisk(img, powercut.Config{ShmDir: dir, Powersafe: true, Quiet: true})
+	d := simdisk.NewDisk(img, simdisk.Config{ShmDir: dir, Powersafe: true, Quiet: true})
 	defer d.Remove()
-	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + powercut.Stock)
+	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + simdisk.Stock)
 	require.NoError(t, err)
 	require.NoError(t, c.Exec("DELETE FROM "+table))
 	require.NoError(t, c.Close())

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 
-	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/ncruces/go-sqlite3"
 )
@@ -63,13 +63,13 @@ type cacheRow struct {
 }
 
 // inspect opens the database on the stock VFS and reads all of it.
-func inspect(img powercut.Image, shmDir string, withRows bool) (f finding) {
-	d := powercut.NewDisk(img, powercut.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+func inspect(img simdisk.Image, shmDir string, withRows bool) (f finding) {
+	d := simdisk.NewDisk(img, simdisk.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
 	defer d.Remove()
 	if len(img[dbName]) == 0 && len(img[dbName+"-wal"]) == 0 {
 		return finding{rows: &rows{}}
 	}
-	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + powercut.Stock)
+	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + simdisk.Stock)
 	if err != nil {
 		return finding{err: err}
 	}

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/docusnap/asyncvfs/tasks"
 )
 
@@ -23,16 +23,16 @@ const (
 // It returns how many it checked.
 //
 // Here no write spoils what is beside it, as with package powercut.
-func (o *oracle) follow(img powercut.Image, n int, r *rand.Rand) (states int, err error) {
+func (o *oracle) follow(img simdisk.Image, n int, r *rand.Rand) (states int, err error) {
 	x := o.x
 	cfg := x.cfg
 	cfg.Gate, cfg.Fault = nil, nil
 	cfg.Powersafe = true
-	d := powercut.NewDisk(img, cfg)
+	d := simdisk.NewDisk(img, cfg)
 	defer d.Remove()
-	vfsName := powercut.Stock
+	vfsName := simdisk.Stock
 	if r.IntN(2) == 0 {
-		vfsName = powercut.Async(0, 0)
+		vfsName = simdisk.Async(0, 0)
 	}
 	returned, err := o.goOn(d, vfsName, n, r)
 	if err != nil {
@@ -42,23 +42,23 @@ func (o *oracle) follow(img powercut.Image, n int, r *rand.Rand) (states int, er
 	// What it is on the way from the one to the other.
 	trace := d.Trace()
 	allowed := map[uint64]bool{o.live[n].digest: true}
-	crash := powercut.NewCrash(img, cfg, trace)
+	crash := simdisk.NewCrash(img, cfg, trace)
 	end := inspect(d.Image(), cfg.ShmDir, true)
 	if end.err != nil || end.rows.tasks[followTask].status != string(tasks.Completed) {
 		return 0, fmt.Errorf("I7: after a recovery on %s and a close it holds %+v", vfsName, end.rows.tasks[followTask])
 	}
 	for _, k := range commits(img[dbName+"-wal"], trace) {
 		crash.Advance(k)
-		if f := inspect(crash.Image(powercut.All), cfg.ShmDir, false); f.err == nil {
+		if f := inspect(crash.Image(simdisk.All), cfg.ShmDir, false); f.err == nil {
 			allowed[f.digest] = true
 		}
 	}
-	crash = powercut.NewCrash(img, cfg, trace)
+	crash = simdisk.NewCrash(img, cfg, trace)
 	k := 0
 	for range 3 {
 		k += r.IntN(len(trace) + 1 - k)
 		crash.Advance(k)
-		f := inspect(crash.Image(powercut.Random+powercut.Choice(r.Uint32())), cfg.ShmDir, true)
+		f := inspect(crash.Image(simdisk.Random+simdisk.Choice(r.Uint32())), cfg.ShmDir, true)
 		states++
 		// What the first power cut left incomplete may have become complete.
 		_, err := o.check(f)
@@ -74,7 +74,7 @@ func (o *oracle) follow(img powercut.Image, n int, r *rand.Rand) (states int, er
 }
 
 // goOn opens a store, looks, and makes a durable change. It returns where in the trace that had returned.
-func (o *oracle) goOn(d *powercut.Disk, vfsName string, n int, r *rand.Rand) (returned int, err error) {
+func (o *oracle) goOn(d *simdisk.Disk, vfsName string, n int, r *rand.Rand) (returned int, err error) {
 	ctx := context.Background()
 	st, err := tasks.Open(ctx, d.Path(dbName), tasks.VFS(vfsName), bubbleClock, tasks.Backoff(func(int) time.Duration { return 0 }))
 	if err != nil {

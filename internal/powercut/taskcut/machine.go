@@ -10,6 +10,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 )
 
 // Violation is a crash state that must not be.
@@ -18,7 +19,7 @@ type Violation struct {
 	Disabled rules.Set
 	Control  Control
 	At       int // events before the power cut, or -1 if it needs none
-	Choice   powercut.Choice
+	Choice   simdisk.Choice
 	Order    uint64 // of events: see [Machine.Replay]
 	Err      error
 }
@@ -80,9 +81,9 @@ func (m *Machine) Run(t *testing.T, p Plan) error {
 }
 
 // begin prepares the check of a run.
-func (m *Machine) begin(x *run) (*oracle, *powercut.Crash, error) {
+func (m *Machine) begin(x *run) (*oracle, *simdisk.Crash, error) {
 	violation := func(err error) error {
-		return &Violation{x.w.plan, m.Disabled, m.Control, -1, powercut.None, order(x.trace), err}
+		return &Violation{x.w.plan, m.Disabled, m.Control, -1, simdisk.None, order(x.trace), err}
 	}
 	if len(x.violations) > 0 {
 		return nil, nil, violation(errors.New(x.violations[0]))
@@ -95,15 +96,15 @@ func (m *Machine) begin(x *run) (*oracle, *powercut.Crash, error) {
 	if m.Control == LostSync {
 		trace = loseSyncs(trace, x.w.plan.Seed)
 	}
-	return o, powercut.NewCrash(x.image, x.cfg, trace), nil
+	return o, simdisk.NewCrash(x.image, x.cfg, trace), nil
 }
 
 // loseSyncs takes a third of the syncs of WALs out of a trace.
-func loseSyncs(trace []powercut.Event, seed uint64) []powercut.Event {
+func loseSyncs(trace []simdisk.Event, seed uint64) []simdisk.Event {
 	r := rand.New(rand.NewPCG(seed, 8))
 	trace = slices.Clone(trace)
 	for i := range trace {
-		if e := &trace[i]; e.Kind == powercut.SyncEnd && e.Name == dbName+"-wal" && r.IntN(3) == 0 {
+		if e := &trace[i]; e.Kind == simdisk.SyncEnd && e.Name == dbName+"-wal" && r.IntN(3) == 0 {
 			e.Err = errors.New("lost")
 		}
 	}
@@ -127,9 +128,9 @@ func (m *Machine) check(x *run) error {
 		crash.Advance(k)
 		o.advance(k)
 		for n := range 2 + m.Depth.Choices {
-			choice := powercut.Choice(n)
-			if choice >= powercut.Random {
-				choice = powercut.Random + powercut.Choice(r.Uint32())
+			choice := simdisk.Choice(n)
+			if choice >= simdisk.Random {
+				choice = simdisk.Random + simdisk.Choice(r.Uint32())
 			}
 			if err := m.state(o, crash.Image(choice), r, seen); err != nil {
 				return &Violation{x.w.plan, m.Disabled, m.Control, k, choice, order(x.trace), err}
@@ -140,7 +141,7 @@ func (m *Machine) check(x *run) error {
 }
 
 // state checks a crash state.
-func (m *Machine) state(o *oracle, img powercut.Image, r *rand.Rand, seen map[uint64]finding) error {
+func (m *Machine) state(o *oracle, img simdisk.Image, r *rand.Rand, seen map[uint64]finding) error {
 	m.Counts.States++
 	hash := img.Hash(dbName)
 	f, ok := seen[hash]
@@ -164,7 +165,7 @@ func (m *Machine) state(o *oracle, img powercut.Image, r *rand.Rand, seen map[ui
 }
 
 // order returns a hash of the order of events, the same in each process.
-func order(trace []powercut.Event) uint64 {
+func order(trace []simdisk.Event) uint64 {
 	h := fnv.New64a()
 	for i := range trace {
 		fmt.Fprintln(h, &trace[i])

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 )
 
 // live is what the database held after a commit, as a reader saw it while the workload ran.
@@ -22,7 +22,7 @@ type oracle struct {
 	x     *run
 	live  []live
 	of    map[uint64][]int // numbers of live states, by their digest
-	syncs powercut.SyncTimes
+	syncs simdisk.SyncTimes
 
 	k        int
 	now      time.Duration
@@ -38,7 +38,7 @@ const maxDelay = 50 * time.Millisecond
 
 // newOracle reads all live states of a run and holds them against its calls.
 func newOracle(x *run, control Control, only string) (*oracle, error) {
-	o := &oracle{x: x, of: map[uint64][]int{}, syncs: powercut.NewSyncTimes(x.trace)}
+	o := &oracle{x: x, of: map[uint64][]int{}, syncs: simdisk.NewSyncTimes(x.trace)}
 	if err := o.readLive(); err != nil {
 		return nil, err
 	}
@@ -71,10 +71,10 @@ func newOracle(x *run, control Control, only string) (*oracle, error) {
 // readLive finds the commits in the trace, and reads what the database held after each.
 func (o *oracle) readLive() error {
 	x := o.x
-	crash := powercut.NewCrash(x.image, x.cfg, x.trace)
+	crash := simdisk.NewCrash(x.image, x.cfg, x.trace)
 	begun := 0
 	add := func(at int) error {
-		f := inspect(crash.Image(powercut.All), x.cfg.ShmDir, true)
+		f := inspect(crash.Image(simdisk.All), x.cfg.ShmDir, true)
 		if f.err != nil {
 			return fmt.Errorf("after event %d, without a power cut: %w", at, f.err)
 		}
@@ -111,7 +111,7 @@ func (o *oracle) readLive() error {
 // commits returns the numbers of events after which a commit may have got whole in the WAL, which held something before.
 //
 // https://sqlite.org/fileformat2.html#walformat
-func commits(before []byte, trace []powercut.Event) (all []int) {
+func commits(before []byte, trace []simdisk.Event) (all []int) {
 	const walHeader, frameHeader = 32, 24
 	wal := slices.Clone(before)
 	size := 0 // of a frame
@@ -120,7 +120,7 @@ func commits(before []byte, trace []powercut.Event) (all []int) {
 	}
 	for i := range trace {
 		e := &trace[i]
-		if e.Kind != powercut.Write || e.Name != dbName+"-wal" {
+		if e.Kind != simdisk.Write || e.Name != dbName+"-wal" {
 			continue
 		}
 		from, to := int(e.Off), int(e.Off)+len(e.Data)

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,9 +21,9 @@ func TestCommits(t *testing.T) {
 		}
 		return h
 	}
-	var trace []powercut.Event
+	var trace []simdisk.Event
 	write := func(off int64, data []byte) {
-		trace = append(trace, powercut.Event{Kind: powercut.Write, Name: dbName + "-wal", Off: off, Data: data})
+		trace = append(trace, simdisk.Event{Kind: simdisk.Write, Name: dbName + "-wal", Off: off, Data: data})
 	}
 	page := make([]byte, pageSize)
 	write(0, header)

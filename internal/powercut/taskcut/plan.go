@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 )
 
 // Plan names a workload: everything else comes from its kind and seed.
@@ -78,7 +79,7 @@ type workload struct {
 	ordered    bool
 	syncTime   time.Duration // of the WAL and the directory, give or take a half
 	dbSyncTime time.Duration // of the database file
-	pace       powercut.Pace
+	pace       simdisk.Pace
 	// checkpointer is set if the first caller does nothing but checkpoints, of the kind that lets others write.
 	checkpointer bool
 	ourLast      bool // the first process closes last
@@ -162,7 +163,7 @@ var kinds = map[string]func(*workload, *rand.Rand, *shape){
 		w.procs[0].stores = 2
 		w.checkpointer = true
 		w.relaxed, w.size, w.autockpt = 0, 50, 0
-		w.pace.Slow = powercut.Truncate
+		w.pace.Slow = simdisk.Truncate
 		s.of = map[stepKind]int{stepCreate: 4, stepAdvance: 4, stepTx: 6}
 		s.callers, s.steps = 4+r.IntN(3), 12
 		w.pageSize = 4096
@@ -229,9 +230,9 @@ func (p Plan) spell() *workload {
 		dbSyncTime: times[r.IntN(3)],
 		procs:      make([]processPlan, 1),
 	}
-	w.pace = powercut.Pace{
+	w.pace = simdisk.Pace{
 		Stay:  []float64{0, 0.5, 0.9}[r.IntN(3)],
-		Slow:  []powercut.EventKind{powercut.Mark, powercut.Truncate, powercut.SyncStart, powercut.SyncEnd, powercut.Unlink}[r.IntN(5)],
+		Slow:  []simdisk.EventKind{simdisk.Mark, simdisk.Truncate, simdisk.SyncStart, simdisk.SyncEnd, simdisk.Unlink}[r.IntN(5)],
 		Stall: 4 * w.syncTime,
 	}
 	s := &shape{callers: 1 + r.IntN(5), steps: 7, phases: 1, of: map[stepKind]int{

@@ -16,6 +16,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // for the application's transactions
@@ -31,12 +32,12 @@ const processes = 2
 type run struct {
 	w        *workload
 	disabled rules.Set
-	image    powercut.Image // that the disk held before
-	cfg      powercut.Config
-	disk     *powercut.Disk
-	lock     *powercut.Lockstep
-	fault    *powercut.Injector
-	trace    []powercut.Event
+	image    simdisk.Image // that the disk held before
+	cfg      simdisk.Config
+	disk     *simdisk.Disk
+	lock     *simdisk.Lockstep
+	fault    *simdisk.Injector
+	trace    []simdisk.Event
 
 	healthy    bool // the fault is gone: nothing may go wrong any more
 	ended      int  // processes
@@ -50,7 +51,7 @@ type run struct {
 }
 
 // images are what disks hold before a workload.
-var images sync.Map // of powercut.Image, by imageKey
+var images sync.Map // of simdisk.Image, by imageKey
 
 type imageKey struct {
 	pageSize, old int
@@ -60,17 +61,17 @@ type imageKey struct {
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // before returns what the workload's disk holds before it.
-func (w *workload) before(shmDir string) (powercut.Image, error) {
+func (w *workload) before(shmDir string) (simdisk.Image, error) {
 	if w.fresh {
-		return powercut.Image{}, nil
+		return simdisk.Image{}, nil
 	}
 	key := imageKey{w.pageSize, w.old}
 	if img, ok := images.Load(key); ok {
-		return img.(powercut.Image), nil
+		return img.(simdisk.Image), nil
 	}
-	d := powercut.NewDisk(nil, powercut.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
+	d := simdisk.NewDisk(nil, simdisk.Config{ShmDir: shmDir, Powersafe: true, Quiet: true})
 	defer d.Remove()
-	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + powercut.Stock)
+	c, err := sqlite3.Open("file:" + d.Path(dbName) + "?vfs=" + simdisk.Stock)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (w *workload) before(shmDir string) (powercut.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := tasks.Open(context.Background(), d.Path(dbName), tasks.VFS(powercut.Stock), bubbleClock)
+	st, err := tasks.Open(context.Background(), d.Path(dbName), tasks.VFS(simdisk.Stock), bubbleClock)
 	if err != nil {
 		return nil, err
 	}
@@ -101,10 +102,10 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	disabled |= powercut.SyncsBeside(p.Seed)
 	x := &run{w: p.spell(), disabled: disabled, computed: map[tasks.CacheKey]map[string]bool{}, steps: map[stepRow]bool{}, ending: map[attemptKey]*call{}}
 	for process := range processes {
-		powercut.Async(disabled, process) // registers it
+		simdisk.Async(disabled, process) // registers it
 	}
 	var err error
-	if x.fault, err = powercut.NewInjector(p.Fault); err != nil {
+	if x.fault, err = simdisk.NewInjector(p.Fault); err != nil {
 		return nil, err
 	}
 	if x.image, err = x.w.before(shmDir); err != nil {
@@ -117,13 +118,13 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 	synctest.Test(t, func(*testing.T) {
 		w := x.w
 		r := rand.New(rand.NewPCG(p.Seed, 3))
-		x.lock = powercut.NewLockstep(p.Seed, w.pace)
-		x.cfg = powercut.Config{
+		x.lock = simdisk.NewLockstep(p.Seed, w.pace)
+		x.cfg = simdisk.Config{
 			ShmDir: shmDir, Powersafe: w.powersafe, SectorSize: w.sector, Ordered: w.ordered,
 			Gate: x.lock.Gate,
-			Fault: func(op powercut.Op) powercut.Fault {
+			Fault: func(op simdisk.Op) simdisk.Fault {
 				f := x.fault.Next(op)
-				if op.Kind == powercut.SyncStart || op.Kind == powercut.DirSyncStart {
+				if op.Kind == simdisk.SyncStart || op.Kind == simdisk.DirSyncStart {
 					took := w.syncTime
 					if strings.HasSuffix(op.Name, ".db") {
 						took = w.dbSyncTime
@@ -136,7 +137,7 @@ func runPlan(t *testing.T, p Plan, disabled rules.Set, shmDir string) (*run, err
 				return f
 			},
 		}
-		x.disk = powercut.NewDisk(x.image, x.cfg)
+		x.disk = simdisk.NewDisk(x.image, x.cfg)
 		defer x.disk.Remove()
 		for i := range w.procs {
 			x.lock.Go((&process{processPlan: w.procs[i], run: x, number: i}).work)
@@ -186,9 +187,9 @@ func (p *process) turn() { p.run.lock.Step(processTurn + p.number) }
 
 func (p *process) vfsName() string {
 	if p.stock {
-		return powercut.Stock
+		return simdisk.Stock
 	}
-	return powercut.Async(p.run.disabled, p.number)
+	return simdisk.Async(p.run.disabled, p.number)
 }
 
 func (p *process) work() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/internal/powercut"
 	"github.com/docusnap/asyncvfs/internal/rules"
+	"github.com/docusnap/asyncvfs/internal/simdisk"
 	"github.com/stretchr/testify/require"
 )
 
@@ -141,7 +142,7 @@ func TestReplay(t *testing.T) {
 		m.Disabled, err = rules.Parse(*without)
 		require.NoError(t, err)
 	}
-	v := Violation{Plan: p, At: *replayAt, Choice: powercut.Choice(*replayChoice)}
+	v := Violation{Plan: p, At: *replayAt, Choice: simdisk.Choice(*replayChoice)}
 	v.Order, err = strconv.ParseUint(*replayOrder, 16, 64)
 	require.NoError(t, err)
 	require.NoError(t, m.Replay(t, v))

@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"errors"
@@ -53,11 +53,11 @@ func isSyncDB(op Op) bool {
 	return op.Kind == SyncStart && strings.HasSuffix(op.Name, ".db") && !op.Partial
 }
 
-// injector injects a fault.
-type injector struct {
+// Injector injects a fault into the operations of a disk.
+type Injector struct {
 	name  string
 	stays bool
-	then  *injector // injects the next one, counted from when this one has happened; or nil
+	then  *Injector // injects the next one, counted from when this one has happened; or nil
 
 	mu   sync.Mutex
 	left int  // operations until it happens
@@ -65,11 +65,11 @@ type injector struct {
 	over bool // and doesn't any more
 }
 
-// parseFault reads "name@n", or "name@n+" for a fault that stays, or several of them joined by commas:
+// parse reads "name@n", or "name@n+" for a fault that stays, or several of them joined by commas:
 // each is counted from when the one before has happened.
-func parseFault(s string) (f *injector, err error) {
+func parse(s string) (f *Injector, err error) {
 	s, next, more := strings.Cut(s, ",")
-	f = &injector{}
+	f = &Injector{}
 	name, n, _ := strings.Cut(s, "@")
 	n, f.stays = strings.CutSuffix(n, "+")
 	f.name = name
@@ -78,28 +78,26 @@ func parseFault(s string) (f *injector, err error) {
 		return nil, fmt.Errorf("fault %q: want name@n or name@n+, n from 1", s)
 	}
 	if more {
-		f.then, err = parseFault(next)
+		f.then, err = parse(next)
 	}
 	return f, err
 }
 
-func newInjector(s string) *injector {
+// NewInjector returns the injector of a fault, "kind@n" or "kind@n+", or several joined by commas; "" is none.
+// The kinds are those of [FaultNames].
+func NewInjector(s string) (*Injector, error) {
 	if s == "" {
-		return &injector{}
+		return &Injector{}, nil
 	}
-	f, err := parseFault(s)
-	if err != nil {
-		panic(err)
-	}
-	return f
+	return parse(s)
 }
 
-// next returns the fault of an operation.
-func (f *injector) next(op Op) Fault {
+// Next returns the fault of an operation.
+func (f *Injector) Next(op Op) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.done && f.then != nil {
-		if fault := f.then.next(op); fault != (Fault{}) {
+		if fault := f.then.Next(op); fault != (Fault{}) {
 			return fault
 		}
 	}
@@ -115,29 +113,32 @@ func (f *injector) next(op Op) Fault {
 	return Fault{}
 }
 
-// happened reports whether it has happened.
-func (f *injector) happened() bool {
+// More reports whether there is another one after the first.
+func (f *Injector) More() bool { return f.then != nil }
+
+// Happened reports whether the fault has happened.
+func (f *Injector) Happened() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.done
 }
 
-// end ends a fault that stays.
-func (f *injector) end() {
+// EndFirst ends the first one if it stays, and leaves those after it.
+func (f *Injector) EndFirst() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = true
 }
 
-// endAll ends the faults after it, too.
-func (f *injector) endAll() {
+// End ends a fault that stays, and those after it.
+func (f *Injector) End() {
 	for ; f != nil; f = f.then {
-		f.end()
+		f.EndFirst()
 	}
 }
 
-// spaceLimit returns the size of a disk that holds img.
-func (f *injector) spaceLimit(img Image) (limit int64) {
+// SpaceLimit returns the size of a disk that holds img.
+func (f *Injector) SpaceLimit(img Image) (limit int64) {
 	if f.name != "space" {
 		return 0
 	}
@@ -148,13 +149,13 @@ func (f *injector) spaceLimit(img Image) (limit int64) {
 	return limit + int64(f.left)<<10
 }
 
-// explains reports whether an error may come of the fault.
-func (f *injector) explains(err error) bool {
-	if f.then != nil && f.then.explains(err) {
+// Explains reports whether an error may come of the fault.
+func (f *Injector) Explains(err error) bool {
+	if f.then != nil && f.then.Explains(err) {
 		return true
 	}
 	var code sqlite3.ErrorCode
-	if !f.happened() || f.name == "hang" || !errors.As(err, &code) {
+	if !f.Happened() || f.name == "hang" || !errors.As(err, &code) {
 		return false
 	}
 	switch code {
@@ -167,5 +168,5 @@ func (f *injector) explains(err error) bool {
 	return false
 }
 
-// faultNames returns the names of the faults.
-func faultNames() []string { return slices.Sorted(maps.Keys(faults)) }
+// FaultNames returns the names of the faults.
+func FaultNames() []string { return slices.Sorted(maps.Keys(faults)) }

@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"bytes"
@@ -151,6 +151,12 @@ func find(p string) (*Disk, string, error) {
 		return nil, "", fmt.Errorf("powercut: no disk for %s", p)
 	}
 	return d, path.Base(p), nil
+}
+
+// PathIn returns the path to open a file by in a process: see [Async].
+// It differs from process to process, for what a process finds by its name.
+func (d *Disk) PathIn(process int, name string) string {
+	return fmt.Sprintf("/%s@%d/%s", d.id, process, name)
 }
 
 // Image returns what the disk holds, durable or not.

@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"bytes"
@@ -371,16 +371,16 @@ func (c *Crash) tear(data []byte, off int64, piece []byte, r *rand.Rand) []byte 
 	return put(data, spoilt, from)
 }
 
-// suffixes are those of the files that belong to a database.
-var suffixes = [...]string{"", "-wal", "-journal"}
+// Suffixes are those of the files that belong to a database.
+var Suffixes = [...]string{"", "-wal", "-journal"}
 
 var hashSeed = maphash.MakeSeed()
 
-// hash returns a hash of the files that belong to a database.
-func (img Image) hash(db string) uint64 {
+// Hash returns a hash of the files that belong to a database. It differs from process to process.
+func (img Image) Hash(db string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(hashSeed)
-	for _, suffix := range suffixes {
+	for _, suffix := range Suffixes {
 		data, ok := img[db+suffix]
 		fmt.Fprint(&h, ok, len(data))
 		h.Write(data)

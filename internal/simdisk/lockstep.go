@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"cmp"
@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// lockstep runs goroutines one at a time: each stops at a gate before every operation of the disk,
+// Lockstep runs goroutines one at a time, in a [synctest] bubble: each stops at a gate before every operation of the disk,
 // and a seed says which of them goes on. So a seed stands for one order of events,
 // in which time is that of a [synctest] bubble and passes only as the lockstep lets it.
-type lockstep struct {
+type Lockstep struct {
 	r *rand.Rand
 	// stay is how likely it is that who went on last goes on again.
 	stay float64
@@ -24,8 +24,22 @@ type lockstep struct {
 
 	mu     sync.Mutex
 	parked []*ticket
-	live   int // goroutines started with run that haven't ended
+	live   int // goroutines started with Go that haven't ended
 	last   stop
+}
+
+// Pace is how a lockstep goes.
+type Pace struct {
+	Stay  float64       // how likely it is that who went on last goes on again
+	Slow  EventKind     // what is likely to stall
+	Stall time.Duration // for how long at most
+}
+
+// NewLockstep returns the lockstep of a seed.
+func NewLockstep(seed uint64, p Pace) *Lockstep {
+	return &Lockstep{
+		r: rand.New(rand.NewPCG(seed, 4)), stay: p.Stay, slow: p.Slow, stall: p.Stall, came: make(chan struct{}, 1),
+	}
 }
 
 // stop tells those apart that stand at a gate at the same time.
@@ -52,13 +66,13 @@ func (s stop) compare(t stop) int {
 	)
 }
 
-// gate lets an operation pass when it is its turn.
-func (l *lockstep) gate(op Op) { l.wait(stop{-1, op}) }
+// Gate lets an operation pass when it is its turn.
+func (l *Lockstep) Gate(op Op) { l.wait(stop{-1, op}) }
 
-// step lets a worker pass when it is its turn.
-func (l *lockstep) step(worker int) { l.wait(stop{worker: worker}) }
+// Step lets a worker pass when it is its turn. No two may have the same number.
+func (l *Lockstep) Step(worker int) { l.wait(stop{worker: worker}) }
 
-func (l *lockstep) wait(s stop) {
+func (l *Lockstep) wait(s stop) {
 	t := &ticket{stop: s, pass: make(chan struct{})}
 	l.mu.Lock()
 	l.parked = append(l.parked, t)
@@ -70,8 +84,8 @@ func (l *lockstep) wait(s stop) {
 	<-t.pass
 }
 
-// run starts a goroutine.
-func (l *lockstep) run(f func()) {
+// Go starts a goroutine. It is called before Drive.
+func (l *Lockstep) Go(f func()) {
 	l.live++
 	go func() {
 		defer func() {
@@ -86,8 +100,8 @@ func (l *lockstep) run(f func()) {
 // patience is how long all may wait before that is taken for a deadlock.
 const patience = time.Hour
 
-// drive lets the goroutines pass until all have ended.
-func (l *lockstep) drive() {
+// Drive lets the goroutines pass until all that Go has started have ended.
+func (l *Lockstep) Drive() {
 	for {
 		synctest.Wait()
 		select {
@@ -115,7 +129,7 @@ func (l *lockstep) drive() {
 }
 
 // next chooses who passes. If that is nobody, it returns how long to wait unless somebody comes.
-func (l *lockstep) next() (t *ticket, until time.Duration, done bool) {
+func (l *Lockstep) next() (t *ticket, until time.Duration, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.parked) == 0 {

@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"fmt"
@@ -32,7 +32,7 @@ func Async(disabled rules.Set, process int) string {
 		name += "-without-" + disabled.String()
 	}
 	if _, loaded := registered.LoadOrStore(name, true); !loaded {
-		if err := vfs.Register(name, Base{Disabled: disabled, under: true, process: process}, vfs.Logger(slog.New(&logged))); err != nil {
+		if err := vfs.Register(name, Base{Disabled: disabled, under: true, process: process}, vfs.Logger(slog.New(&Logged))); err != nil {
 			panic(err)
 		}
 	}

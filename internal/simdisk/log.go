@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"context"
@@ -10,7 +10,8 @@ import (
 // lastLog keeps what package vfs has logged last: SQLite drops the causes of errors.
 type lastLog struct{ text atomic.Pointer[string] }
 
-var logged lastLog
+// Logged is what package vfs has logged last.
+var Logged lastLog
 
 func (l *lastLog) String() string {
 	if text := l.text.Load(); text != nil {

@@ -1,4 +1,4 @@
-package powercut
+package simdisk
 
 import (
 	"fmt"
