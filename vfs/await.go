@@ -93,7 +93,7 @@ func (db *database) stallEnded(began syncqueue.Time) {
 }
 
 // request asks for a sync of the WAL that nobody waits for.
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) request(seq uint64, k knobs) (answered bool, err error) {
 	now := db.now()
 	return db.queue.Request(syncqueue.Request[*waiter]{

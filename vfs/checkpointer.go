@@ -30,11 +30,11 @@ type checkpointer struct {
 	db *database
 
 	mu      sync.Mutex
-	plan    *ckptplan.Planner // +checklocks:mu
-	goOn    chan struct{}     // closed when held commits may go on; nil while there are none; +checklocks:mu
-	running chan struct{}     // closed when the goroutine has ended; nil while there is none; +checklocks:mu
-	tally   checkpointTally   // +checklocks:mu
-	warned  bool              // that one hangs; +checklocks:mu
+	plan    *ckptplan.Planner // guarded by mu
+	goOn    chan struct{}     // closed when held commits may go on; nil while there are none; guarded by mu
+	running chan struct{}     // closed when the goroutine has ended; nil while there is none; guarded by mu
+	tally   checkpointTally   // guarded by mu
+	warned  bool              // that one hangs; guarded by mu
 
 	pacer pacer
 	stops atomic.Int32 // those who wait for the goroutine to end
@@ -82,7 +82,7 @@ func (c *checkpointer) filled(ctx context.Context, commit ckptplan.Commit) bool 
 }
 
 // hold keeps a commit waiting. It returns false if that was too long.
-// +checklocks:c.mu
+// Called with c.mu held.
 func (c *checkpointer) hold(ctx context.Context) bool {
 	if c.goOn == nil {
 		c.goOn = make(chan struct{})
@@ -108,7 +108,7 @@ func (c *checkpointer) hold(ctx context.Context) bool {
 }
 
 // letGo lets held commits go on.
-// +checklocks:c.mu
+// Called with c.mu held.
 func (c *checkpointer) letGo() {
 	if c.goOn != nil {
 		close(c.goOn)
@@ -117,7 +117,7 @@ func (c *checkpointer) letGo() {
 }
 
 // start starts the goroutine if there is something to do.
-// +checklocks:c.mu
+// Called with c.mu held.
 func (c *checkpointer) start() {
 	if c.running == nil && c.plan.Step() != ckptplan.Nothing {
 		c.running = make(chan struct{})
@@ -168,7 +168,7 @@ func (c *checkpointer) tellEnded(out ckptplan.Outcome, err error) {
 }
 
 // note logs why checkpoints are left to those that commit, once for each reason.
-// +checklocks:c.mu
+// Called with c.mu held.
 func (c *checkpointer) note(err error) {
 	if errors.Is(err, walindex.ErrNotThere) {
 		return // for a moment: somebody is about to make it, or to close the database

@@ -30,7 +30,7 @@ type database struct {
 	id      identity
 	rules   rules.Set // switched off by a test
 
-	leases map[*lease]struct{} // one for each connection; +checklocks:registry.mu
+	leases map[*lease]struct{} // one for each connection; guarded by registry.mu
 
 	// failure is set once, when a sync fails (H5).
 	failure atomic.Pointer[SyncError]
@@ -41,7 +41,7 @@ type database struct {
 	// it is added to while walMu is held.
 	walMu    ioMutex
 	walInUse sync.WaitGroup
-	walRefs  int // handles of the WAL that SQLite has; +checklocks:walMu
+	walRefs  int // handles of the WAL that SQLite has; guarded by walMu
 	walID    identity
 	stopped  chan struct{} // closed when the syncer has ended
 
@@ -54,14 +54,14 @@ type database struct {
 	markers    markers
 
 	syncer                      // its mutex guards what follows
-	walNames []nameKey          // the names that the WAL was opened by; +checklocks:mu
-	walSync  sqlitevfs.File     // the library's own handle of the WAL; +checklocks:mu
-	flags    sqlitevfs.SyncFlag // for a sync of the WAL: the strictest that SQLite asked for; +checklocks:mu
-	extent   walExtent          // +checklocks:mu
-	newWAL   bool               // the WAL's directory entry may not be durable (H4); +checklocks:mu
-	walSyncs rounds             // syncs of the WAL; +checklocks:mu
-	syncs    []*dbSync          // that have ended, to be used again; +checklocks:mu
-	tally    tally              // +checklocks:mu
+	walNames []nameKey          // the names that the WAL was opened by; guarded by mu
+	walSync  sqlitevfs.File     // the library's own handle of the WAL; guarded by mu
+	flags    sqlitevfs.SyncFlag // for a sync of the WAL: the strictest that SQLite asked for; guarded by mu
+	extent   walExtent          // guarded by mu
+	newWAL   bool               // the WAL's directory entry may not be durable (H4); guarded by mu
+	walSyncs rounds             // syncs of the WAL; guarded by mu
+	syncs    []*dbSync          // that have ended, to be used again; guarded by mu
+	tally    tally              // guarded by mu
 
 	times times
 
@@ -319,7 +319,7 @@ type walBytes struct {
 }
 
 // wroteWAL counts bytes of WAL.
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) wroteWAL(w walBytes) {
 	db.queue.Wrote(syncqueue.WAL, w.n)
 	// By the end of its commit, another connection may have restarted the WAL.

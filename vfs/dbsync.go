@@ -32,7 +32,7 @@ type dbSync struct {
 }
 
 // begin implements [syncEnv].
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) begin(job syncqueue.Job, handle *syncHandle, syncDB func() error) syncRun {
 	var s *dbSync
 	if n := len(db.syncs); n > 0 {
@@ -71,7 +71,7 @@ func (s *dbSync) do() error {
 }
 
 // ended implements [syncRun].
-// +checklocks:s.db.mu
+// Called with s.db.mu held.
 func (s *dbSync) ended(err error, took time.Duration) {
 	s.event = SyncEvent{Database: s.db.name, File: s.job.File.String(), Bytes: s.job.Bytes, Duration: took}
 	if err == nil {
@@ -82,7 +82,7 @@ func (s *dbSync) ended(err error, took time.Duration) {
 	s.db.times.sync(s.job.File, took, s.db.now())
 }
 
-// +checklocks:s.db.mu
+// Called with s.db.mu held.
 func (s *dbSync) succeeded() {
 	db := s.db
 	failed := db.failure.Load()
@@ -102,7 +102,7 @@ func (s *dbSync) succeeded() {
 	}
 }
 
-// +checklocks:s.db.mu
+// Called with s.db.mu held.
 func (s *dbSync) fail(err error) {
 	db := s.db
 	failure := &SyncError{
@@ -123,7 +123,7 @@ func (s *dbSync) fail(err error) {
 }
 
 // answered implements [syncRun].
-// +checklocks:s.db.mu
+// Called with s.db.mu held.
 func (s *dbSync) answered() {
 	db := s.db
 	if !s.failed && s.job.File == syncqueue.WAL && db.markers.due.Load() {
@@ -137,7 +137,7 @@ func (s *dbSync) answered() {
 }
 
 // durable implements [syncEnv].
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) durable(commit uint64) { db.tally.durable = max(db.tally.durable, commit) }
 
 // report tells the log, the callback and the events of a sync that ended.

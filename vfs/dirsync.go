@@ -23,8 +23,8 @@ type DirSyncer interface {
 // but takes it for done if it can't open the directory. So H4 doesn't rest on that.
 type ownDir struct {
 	mu   sync.Mutex
-	dir  *dirHandle // nil until it is open; +checklocks:mu
-	path string     // of it; +checklocks:mu
+	dir  *dirHandle // nil until it is open; guarded by mu
+	path string     // of it; guarded by mu
 }
 
 // open opens the directory of the named database. An error is met again, and told, by sync.

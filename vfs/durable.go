@@ -44,9 +44,9 @@ type coverage struct {
 	doubt atomic.Pointer[SyncError]
 
 	mu     sync.Mutex
-	header [walHeaderSize]byte // all that was in the WAL before it had this header is durable in the database file; +checklocks:mu
-	rounds rounds              // waits for all of it; +checklocks:mu
-	tokens bool                // there is a [CommitToken]; +checklocks:mu
+	header [walHeaderSize]byte // all that was in the WAL before it had this header is durable in the database file; guarded by mu
+	rounds rounds              // waits for all of it; guarded by mu
+	tokens bool                // there is a [CommitToken]; guarded by mu
 }
 
 // rounds numbers something that is begun again and again, and ends in any order.

@@ -29,7 +29,7 @@ type group struct {
 }
 
 // nextSync hands out the sync of the file that is due, for the caller to do.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) nextSync(file syncqueue.File) (syncqueue.Job, bool) {
 	if !s.mayStart(file) {
 		return syncqueue.Job{}, false
@@ -38,7 +38,7 @@ func (s *syncer) nextSync(file syncqueue.File) (syncqueue.Job, bool) {
 }
 
 // mayStart reports whether a sync of the file may be started: where others run, a handle must be left, and enough must wait.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) mayStart(file syncqueue.File) bool {
 	running := s.queue.Running(file)
 	if running == 0 || file != syncqueue.WAL || running >= len(s.handles) {
@@ -48,13 +48,13 @@ func (s *syncer) mayStart(file syncqueue.File) bool {
 }
 
 // complete reports whether a leader is to start the sync now.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) complete() bool {
 	return !s.group.gathering || s.queue.Waiting(syncqueue.WAL) >= s.group.Group()
 }
 
 // gather lets others join the sync that is due, with s.mu released meanwhile.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) gather(ctx context.Context, w *waiter) {
 	g := &s.group
 	// Others than commits wait alone: they don't come again.
@@ -98,7 +98,7 @@ func (s *syncer) gather(ctx context.Context, w *waiter) {
 }
 
 // gathered reports whether there is nothing more to wait for.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) gathered(w *waiter) bool {
 	return w.done || s.queue.Waiting(syncqueue.WAL) >= s.group.Group()
 }

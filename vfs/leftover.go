@@ -10,7 +10,7 @@ import (
 // syncLeftover has the syncer sync a WAL that was there when it was opened: of what a process has left that was killed,
 // nothing need be durable, and connections may read it, and build on it elsewhere, for as long as nobody writes.
 // Until that is done all of it counts as pending.
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) syncLeftover(wal sqlitevfs.File) {
 	size, err := wal.Size()
 	if err != nil || size == 0 {

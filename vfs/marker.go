@@ -155,9 +155,9 @@ func decodeMarker(raw []byte) (m marker, err error) {
 // markers is what a database knows of its marker.
 type markers struct {
 	mu ioMutex
-	// raw is the content that is being seen to, nil if there is none; +checklocks:mu
+	// raw is the content that is being seen to, nil if there is none; guarded by mu
 	raw []byte
-	// after is how much of the WAL, as the queue counts, has to be durable before it can go, or 0; +checklocks:mu
+	// after is how much of the WAL, as the queue counts, has to be durable before it can go, or 0; guarded by mu
 	after uint64
 	due   atomic.Bool // after is set
 }
@@ -226,7 +226,7 @@ func (db *database) withMarker(patience time.Duration, f func() error) error {
 	}
 }
 
-// +checklocks:db.markers.mu
+// Called with db.markers.mu held.
 func (db *database) writeMarker(m marker) (err error) {
 	raw, err := m.encode()
 	if err != nil {
@@ -321,7 +321,7 @@ func (db *database) settleMarker(durable uint64) {
 
 // dropMarker removes a marker that has nothing to say any more. To leave it does no harm:
 // where another process sees to it just then, that is left to the next sync, or to the next to open the database.
-// +checklocks:db.markers.mu
+// Called with db.markers.mu held.
 func (db *database) dropMarker() {
 	if err := db.withMarker(0, db.unmark); err != nil && !errors.Is(err, errMarkerTaken) {
 		db.log().Warn("asyncvfs: the marker of a failed sync can't be removed, though all is durable by now; the next to open the database tries again",
@@ -330,7 +330,7 @@ func (db *database) dropMarker() {
 }
 
 // unmark removes the marker that was seen to, unless another process has written one since.
-// +checklocks:db.markers.mu
+// Called with db.markers.mu held.
 func (db *database) unmark() error {
 	seen := db.markers.raw
 	db.markers.raw, db.markers.after = nil, 0

@@ -36,7 +36,7 @@ func notTriedCode(err error) error {
 }
 
 // undone answers those who waited for a sync that wasn't tried, and asks for it again.
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) undone(job syncqueue.Job, err error) {
 	e := &notTried{err}
 	if was := (*notTried)(nil); errors.As(err, &was) {

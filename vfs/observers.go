@@ -188,7 +188,7 @@ func (db *database) log() *slog.Logger {
 }
 
 // observeAll brings up to date what the open databases have.
-// +checklocks:registry.mu
+// Called with registry.mu held.
 func observeAll() {
 	for _, db := range registry.dbs {
 		db.observe()
@@ -196,7 +196,7 @@ func observeAll() {
 }
 
 // observe brings up to date what the database has.
-// +checklocks:registry.mu
+// Called with registry.mu held.
 func (db *database) observe() {
 	var all *listeners
 	for _, o := range registry.observers {

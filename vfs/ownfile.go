@@ -20,10 +20,10 @@ type SharedMemoryPath interface {
 // only to handles that were open by then (H5), and closed with the last.
 type ownFile struct {
 	mu   sync.Mutex
-	file sqlitevfs.File // nil until there is one; +checklocks:mu
+	file sqlitevfs.File // nil until there is one; guarded by mu
 	// key is a second handle, where the base VFS wraps another: the library's handle of the WAL has its cipher from it
 	// (see walHandle). It is never read nor written, so the WAL doesn't wait for a disk that the database file waits for.
-	key sqlitevfs.File // +checklocks:mu
+	key sqlitevfs.File // guarded by mu
 
 	// ioMu is held while the file is read, written and synced. It is taken before mu.
 	ioMu ioMutex

@@ -17,7 +17,7 @@ const (
 // pacer lets commits go on at a limited rate, however many connections make them.
 type pacer struct {
 	mu   sync.Mutex
-	next time.Time // when the next one may; +checklocks:mu
+	next time.Time // when the next one may; guarded by mu
 }
 
 // wait waits until the commits before it, and this one, have had that much time each.

@@ -19,7 +19,7 @@ type fakeVFS struct {
 	commitError atomic.Pointer[error]
 
 	mu    sync.Mutex
-	calls map[string]int // +checklocks:mu
+	calls map[string]int // guarded by mu
 }
 
 func newFakeVFS() *fakeVFS {

@@ -39,7 +39,7 @@ type unsynced struct {
 	upTo   atomic.Int64        // as far as the WAL is durable
 	known  walExtent           // what was known of it
 	doubt  bool                // which WAL it was couldn't be read: the next one to read the header finds out
-	over   bool                // there is nothing left to write; +checklocks:registry.unsyncedMu
+	over   bool                // there is nothing left to write; guarded by registry.unsyncedMu
 }
 
 // walExtent says which part of the WAL is known to be durable, in this generation.
@@ -94,7 +94,7 @@ func (db *database) enter(s salt) {
 }
 
 // isKnown reports whether what is known is of the generation that has these salts.
-// +checklocks:db.mu
+// Called with db.mu held.
 func (db *database) isKnown(s salt) bool { return s == db.extent.salt || db.rules.Off(rules.Salts) }
 
 // remember keeps, after a failed sync, how much of the WAL is durable.

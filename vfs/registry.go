@@ -17,10 +17,10 @@ import (
 // Locks are taken in the order registry.mu, database.walMu, database.refreshMu, database.mu.
 var registry struct {
 	mu  sync.Mutex
-	dbs []*database // +checklocks:mu
+	dbs []*database // guarded by mu
 
-	observers []*observer // of events, in the order in which they were added; +checklocks:mu
-	loggers   []*observer // of databases by name; +checklocks:mu
+	observers []*observer // of events, in the order in which they were added; guarded by mu
+	loggers   []*observer // of databases by name; guarded by mu
 
 	// unsyncedMu guards the list and whether each is over. No lock is taken while it is held.
 	unsyncedMu sync.Mutex

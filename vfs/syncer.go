@@ -20,15 +20,15 @@ type syncer struct {
 
 	// mu is never held during I/O. It guards what the environment knows of syncs too.
 	mu       sync.Mutex
-	queue    *syncqueue.Queue[*waiter] // +checklocks:mu
-	group    group                     // +checklocks:mu
-	handles  []*syncHandle             // for syncs of the WAL, of which each has one; +checklocks:mu
-	armed    syncqueue.Time            // when the goroutine will wake; +checklocks:mu
-	handed   syncqueue.Job             // a sync of the WAL that it does for its leader, if isHanded is set; +checklocks:mu
-	isHanded bool                      // +checklocks:mu
-	busy     bool                      // it does a sync; +checklocks:mu
-	helpers  int                       // goroutines that do such syncs beside it; +checklocks:mu
-	stop     bool                      // tells it to end; +checklocks:mu
+	queue    *syncqueue.Queue[*waiter] // guarded by mu
+	group    group                     // guarded by mu
+	handles  []*syncHandle             // for syncs of the WAL, of which each has one; guarded by mu
+	armed    syncqueue.Time            // when the goroutine will wake; guarded by mu
+	handed   syncqueue.Job             // a sync of the WAL that it does for its leader, if isHanded is set; guarded by mu
+	isHanded bool                      // guarded by mu
+	busy     bool                      // it does a sync; guarded by mu
+	helpers  int                       // goroutines that do such syncs beside it; guarded by mu
+	stop     bool                      // tells it to end; guarded by mu
 
 	kick chan struct{} // wakes it
 }
@@ -68,9 +68,9 @@ const never syncqueue.Time = math.MaxInt64
 // A connection has one, since it waits for one sync at a time.
 type waiter struct {
 	wake  chan struct{} // answered, or to look whether it is to lead
-	err   error         // +checklocks:database.mu
-	done  bool          // +checklocks:database.mu
-	proxy bool          // when it leads, the syncer does the sync for it; +checklocks:database.mu
+	err   error         // guarded by database.mu
+	done  bool          // guarded by database.mu
+	proxy bool          // when it leads, the syncer does the sync for it; guarded by database.mu
 
 	commit uint64      // number of the commit that waits, or 0; the waiter's own
 	timer  *time.Timer // the waiter's own
@@ -144,7 +144,7 @@ func (s *syncer) await(ctx context.Context, w *waiter, r syncqueue.Request[*wait
 }
 
 // do does a job, with mu released meanwhile, and answers those who waited for it.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) do(job syncqueue.Job, syncDB func() error) {
 	var handle *syncHandle
 	if job.File == syncqueue.WAL {
@@ -175,7 +175,7 @@ func (s *syncer) do(job syncqueue.Job, syncDB func() error) {
 }
 
 // carryOut does the sync with mu released.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) carryOut(run syncRun) error {
 	s.mu.Unlock()
 	defer s.mu.Lock() // also in a panic: others are deferred that unlock it
@@ -183,7 +183,7 @@ func (s *syncer) carryOut(run syncRun) error {
 }
 
 // unlocked calls f with s.mu released.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) unlocked(f func()) {
 	s.mu.Unlock()
 	defer s.mu.Lock() // also in a panic: others are deferred that unlock it
@@ -191,7 +191,7 @@ func (s *syncer) unlocked(f func()) {
 }
 
 // answer tells the waiters, and sees to it that somebody does the next sync.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) answer(answers []syncqueue.Answer[*waiter]) {
 	for _, a := range answers {
 		a.Waiter.done, a.Waiter.err = true, a.Err
@@ -204,7 +204,7 @@ func (s *syncer) answer(answers []syncqueue.Answer[*waiter]) {
 }
 
 // succeed sees to it that somebody does the next syncs.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) succeed() {
 	s.promote(syncqueue.DB)
 	if !s.promote(syncqueue.WAL) {
@@ -213,7 +213,7 @@ func (s *syncer) succeed() {
 }
 
 // promote makes one of those who wait for the file's next sync its leader, if that is due.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) promote(file syncqueue.File) bool {
 	if due, ok := s.queue.DueBeside(file); !ok || due > s.now() || !s.mayStart(file) {
 		return false
@@ -226,14 +226,14 @@ func (s *syncer) promote(file syncqueue.File) bool {
 }
 
 // arm wakes the syncer if it would sleep past the next sync.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) arm() {
 	if due, ok := s.queue.Due(syncqueue.WAL); ok && due < s.armed {
 		s.wakeSyncer()
 	}
 }
 
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) wakeSyncer() {
 	s.armed = 0
 	select {
@@ -243,7 +243,7 @@ func (s *syncer) wakeSyncer() {
 }
 
 // hand has a sync of the WAL done for its leader: by the syncer, unless that does one.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) hand(job syncqueue.Job) {
 	if !s.busy && !s.isHanded {
 		s.handed, s.isHanded = job, true

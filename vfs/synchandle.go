@@ -30,7 +30,7 @@ func openSyncHandles(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.Open
 }
 
 // takeHandle returns a handle for a sync of the WAL. As many syncs as handles run at a time.
-// +checklocks:mu
+// Called with mu held.
 func (s *syncer) takeHandle() *syncHandle {
 	for _, h := range s.handles {
 		if !h.busy {

@@ -18,7 +18,7 @@ const writerPatience = 2 * time.Millisecond
 // It is a hint and no lock: others may take the lock first, and a connection that rolls back doesn't say so.
 type writerQueue struct {
 	mu      sync.Mutex
-	waiting []*turn // first in, first out; +checklocks:mu
+	waiting []*turn // first in, first out; guarded by mu
 }
 
 // turn is a connection in the queue. It doesn't keep the connection from being collected.
