@@ -16,7 +16,6 @@ var controls = []struct {
 	control Control
 	kinds   []string
 	fault   string
-	rare    bool // it takes minutes: only where many states are asked for
 }{
 	{control: Early, kinds: []string{"callers", "mixed"}},
 	{control: LostSync, kinds: []string{"callers", "mixed"}},
@@ -28,7 +27,7 @@ var controls = []struct {
 	{rule: rules.SyncCoversWritten, kinds: []string{"stores", "checkpoint"}},
 	{rule: rules.GroupWait, kinds: []string{"stores", "checkpoint"}},
 	{rule: rules.ForeignWrites, kinds: []string{"processes"}},
-	{rule: rules.ClearClosed, kinds: []string{"passive"}, rare: true},
+	{rule: rules.ClearClosed, kinds: []string{"passive"}},
 	{rule: rules.Refresh, kinds: []string{"callers", "reopen"}, fault: "sync-lost"},
 }
 
@@ -46,12 +45,6 @@ func TestControls(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			depth, most := Depth{Points: 150, Choices: 2}, 60
-			if c.rare {
-				if *states < 25000 {
-					t.Skip("it takes minutes: -states 25000")
-				}
-				depth, most = Depth{Points: 1000}, 400
-			}
 			off := &Machine{ShmDir: t.TempDir(), Depth: depth, Disabled: c.rule, Control: c.control}
 			on := &Machine{ShmDir: off.ShmDir, Depth: Depth{Points: 40, Choices: 1}}
 			if slow {

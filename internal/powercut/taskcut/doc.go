@@ -56,12 +56,10 @@
 //	H6                      1            53  I2: a durable Create had returned
 //	group-wait              1           293  I2: a durable Report had returned
 //	foreign-writes         23         11068  I1: malformed
-//	clear-closed           23         19593  I2: a durable Create had returned
+//	clear-closed            1           101  I2: a transaction at FULL had returned
 //	refresh                 3          1165  I2: a durable Create had returned
 //
 // Stores can't reach H4-delete: it matters for databases that leave WAL mode.
-// Clear-closed matters to who waits for a sync while another one runs, which few do at once here,
-// as a store's callers share their syncs: it is tried with -states 25000 or more.
 //
 // # What it doesn't show
 //
