@@ -312,7 +312,7 @@ func (b *backend) relaxedly(ctx context.Context, s step) error {
 	if err != nil {
 		return notSent(err)
 	}
-	defer conn.Release()
+	defer b.release(conn)
 	var batch pgx.Batch
 	batch.Queue(setRelaxed)
 	batch.Queue(b.stmt(s.sql), s.args...)
@@ -333,7 +333,7 @@ func (b *backend) changeOnce(ctx context.Context, f func(ctx context.Context, tx
 	if err != nil {
 		return notSent(err)
 	}
-	defer conn.Release()
+	defer b.release(conn)
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL synchronous_commit=off"})
 	if err != nil {
 		return notCommitted(err)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // outcome is what an error says of a transaction.
@@ -27,7 +29,7 @@ func outcomeOf(err error) outcome {
 	var connect *pgconn.ConnectError
 	var scan pgx.ScanArgError
 	switch {
-	case errors.As(err, &scan):
+	case errors.As(err, &scan), notEncoded(err):
 		return failed
 	case errors.As(err, &connect), pgconn.SafeToRetry(err):
 		return again
@@ -37,16 +39,42 @@ func outcomeOf(err error) outcome {
 			pg.Code == "57P03", pg.Code == "53300", // the server starts, or has too many connections
 			pg.Code == "25006", pg.Code == "55P03": // a standby, which the pool may replace; a lock
 			return again
+		case notSubmitted(err) && pg.Severity != "ERROR" && pg.SeverityUnlocalized != "ERROR":
+			return again
 		case pg.Severity != "ERROR" && pg.SeverityUnlocalized != "ERROR", pg.Code[:2] == "08", pg.Code == "40003":
 			return unknown // the server has ended the connection, perhaps after the commit
 		}
 		return failed
 	case errors.Is(err, errNotReplicated):
 		return unknown
+	case notSubmitted(err):
+		return again
 	case errors.Is(err, pgx.ErrNoRows), errors.Is(err, tasks.ErrClosed):
 		return failed
 	}
 	return unknown
+}
+
+// notSubmitted reports whether a batch has failed before the server got any of its statements to run:
+// those that a connection doesn't know yet are prepared first, which takes a round trip, and most of the time on a new connection.
+func notSubmitted(err error) bool {
+	var pre pgx.ErrPreprocessingBatch
+	return errors.As(err, &pre)
+}
+
+// notEncoded reports whether a batch hasn't been sent because of an argument that can't be. The type has no field for that.
+func notEncoded(err error) bool {
+	var pre pgx.ErrPreprocessingBatch
+	return errors.As(err, &pre) && strings.HasPrefix(pre.Error(), "error preprocessing batch (build)")
+}
+
+// release gives a connection back. If it has ended, the server may have ended all of them, as one that restarts does:
+// those that are idle would each fail the call that takes it next, whose outcome wouldn't be known then. So they are let go.
+func (b *backend) release(conn *pgxpool.Conn) {
+	if conn.Conn().IsClosed() && b.ctx.Err() == nil {
+		b.pool.Reset()
+	}
+	conn.Release()
 }
 
 // explain adds to an error what it means here. A server that takes no changes may take some later, once it is promoted, or another one is found:

@@ -253,7 +253,7 @@ func (l *lane) transaction(batch []*request) (ids []string, err error) {
 	if err != nil {
 		return nil, notSent(err)
 	}
-	defer conn.Release()
+	defer l.release(conn)
 	replicated(conn.Conn().PgConn())
 	results := conn.SendBatch(ctx, &b)
 	for range preamble {
