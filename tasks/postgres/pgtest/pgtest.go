@@ -162,15 +162,11 @@ func (s *Server) Restart() error {
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, log, log
 	asUser(cmd)
-	if err := cmd.Start(); err != nil {
+	done := make(chan struct{})
+	if err := startBound(cmd, func() { close(done) }); err != nil {
 		return err
 	}
-	done := make(chan struct{})
 	s.cmd, s.done = cmd, done
-	go func() {
-		cmd.Wait()
-		close(done)
-	}()
 	for start := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		conn, err := pgx.Connect(ctx, s.URL("postgres"))
