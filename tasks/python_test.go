@@ -167,6 +167,9 @@ func TestPythonReplaces(t *testing.T) {
 		python(t, path, "run", sql)
 		require.Empty(t, wrong(t, c), sql)
 		listed(t, st, sql)
+		if i%3 > 0 {
+			continue // a Python takes its time to start
+		}
 		python(t, path, "create", fmt.Sprint("theirs", i), "form")
 		python(t, path, "update", fmt.Sprint("theirs", i), "completed", "1")
 		require.Empty(t, wrong(t, c), sql)
