@@ -14,9 +14,9 @@ type exposure struct {
 	clock time.Time
 
 	mu     sync.Mutex
-	oldest time.Duration // when the first commit returned that isn't durable; 0 is none; +checklocks:mu
-	during time.Duration // when the first returned since a sync began that goes on; 0 is none; +checklocks:mu
-	syncs  int           // that go on; +checklocks:mu
+	oldest time.Duration // when the first commit returned that isn't durable; 0 is none; guarded by mu
+	during time.Duration // when the first returned since a sync began that goes on; 0 is none; guarded by mu
+	syncs  int           // that go on; guarded by mu
 }
 
 func (e *exposure) now() time.Duration { return time.Since(e.clock) }

@@ -15,10 +15,10 @@ type flight struct {
 	lease    string
 	ctx      context.Context
 	cancel   context.CancelFunc
-	waiters  int  // +checklocks:resultCache.mu
-	storing  bool // +checklocks:resultCache.mu
-	finished bool // +checklocks:resultCache.mu
-	computed bool // by this flight, not by another process; +checklocks:resultCache.mu
+	waiters  int  // guarded by resultCache.mu
+	storing  bool // guarded by resultCache.mu
+	finished bool // guarded by resultCache.mu
+	computed bool // by this flight, not by another process; guarded by resultCache.mu
 	done     chan struct{}
 	raw      json.RawMessage
 	err      error

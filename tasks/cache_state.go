@@ -11,14 +11,14 @@ import (
 // resultCache is the part of a store that [Store.Do] needs. It holds no results but those of calls that haven't returned.
 type resultCache struct {
 	mu       sync.Mutex
-	closed   bool                   // +checklocks:mu
-	flights  map[CacheKey]*flight   // +checklocks:mu
-	stats    CacheStats             // +checklocks:mu
-	uses     map[CacheKey]*CacheUse // not written yet; +checklocks:mu
-	since    time.Time              // of the first of uses; +checklocks:mu
-	trimming bool                   // +checklocks:mu
+	closed   bool                   // guarded by mu
+	flights  map[CacheKey]*flight   // guarded by mu
+	stats    CacheStats             // guarded by mu
+	uses     map[CacheKey]*CacheUse // not written yet; guarded by mu
+	since    time.Time              // of the first of uses; guarded by mu
+	trimming bool                   // guarded by mu
 	// left is what may be stored until the table is measured again, because other processes store too.
-	left    CacheSize      // +checklocks:mu
+	left    CacheSize      // guarded by mu
 	writing sync.WaitGroup // of uses
 }
 
@@ -80,7 +80,7 @@ func (c *resultCache) leave(f *flight) {
 
 // forget makes the next call start another flight.
 //
-// +checklocks:c.mu
+// Called with c.mu held.
 func (c *resultCache) forget(f *flight) {
 	if c.flights[f.key] == f {
 		delete(c.flights, f.key)

@@ -21,8 +21,8 @@ type stepWatch struct {
 	elapsed func() time.Duration
 
 	mu   sync.Mutex
-	last time.Time     // +checklocks:mu
-	mono time.Duration // +checklocks:mu
+	last time.Time     // guarded by mu
+	mono time.Duration // guarded by mu
 }
 
 // clockStep is what a stepWatch has seen since its last look: the clock was set by that much,

@@ -20,10 +20,10 @@ import (
 // and steps of scans through a whole table.
 type work struct {
 	mu         sync.Mutex
-	steps      int             // +checklocks:mu
-	scans      int             // +checklocks:mu
-	pages      int             // that were looked at; +checklocks:mu
-	statements map[string]bool // +checklocks:mu
+	steps      int             // guarded by mu
+	scans      int             // guarded by mu
+	pages      int             // that were looked at; guarded by mu
+	statements map[string]bool // guarded by mu
 }
 
 func (w *work) option() tasks.Option {

@@ -17,8 +17,8 @@ import (
 // meter counts what a store asks of SQLite.
 type meter struct {
 	mu         sync.Mutex
-	connects   int            // +checklocks:mu
-	statements map[string]int // by their text; +checklocks:mu
+	connects   int            // guarded by mu
+	statements map[string]int // by their text; guarded by mu
 	looked     chan struct{}  // gets one for each look for what others have changed, if there is space
 }
 

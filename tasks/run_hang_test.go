@@ -105,7 +105,7 @@ func TestRunStuck(t *testing.T) {
 // lockedLog is a writer that may be read while others write.
 type lockedLog struct {
 	mu sync.Mutex
-	b  strings.Builder // +checklocks:mu
+	b  strings.Builder // guarded by mu
 }
 
 func (l *lockedLog) Write(p []byte) (int, error) {

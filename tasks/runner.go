@@ -35,7 +35,7 @@ type runner struct {
 	stop     context.CancelFunc
 
 	mu  sync.Mutex
-	err error // +checklocks:mu
+	err error // guarded by mu
 }
 
 func (r *runner) check(concurrency int) error {

@@ -86,8 +86,8 @@ type service struct {
 	stop chan struct{}
 	wg   sync.WaitGroup
 	mu   sync.Mutex
-	pids map[int]*os.Process // +checklocks:mu
-	died int                 // +checklocks:mu
+	pids map[int]*os.Process // guarded by mu
+	died int                 // guarded by mu
 }
 
 // keep starts a process, and starts it again when it has died.

@@ -13,8 +13,8 @@ type gatherer struct {
 	look func(ids []string, found func(i int, r Result, err error))
 
 	mu     sync.Mutex
-	next   map[string]*look // that haven't begun, by id; +checklocks:mu
-	begins bool             // somebody is about to look at them; +checklocks:mu
+	next   map[string]*look // that haven't begun, by id; guarded by mu
+	begins bool             // somebody is about to look at them; guarded by mu
 }
 
 // at looks at a task.

@@ -9,11 +9,11 @@ import (
 // notifier tells those who wait that a task may have changed.
 type notifier struct {
 	mu      sync.Mutex
-	waiting waiters.Set // +checklocks:mu
-	polling bool        // somebody looks for what others commit; +checklocks:mu
-	closed  bool        // +checklocks:mu
+	waiting waiters.Set // guarded by mu
+	polling bool        // somebody looks for what others commit; guarded by mu
+	closed  bool        // guarded by mu
 	// own are the entries of the log of changes that this backend has written since the last look at it, in order:
-	// whom they concern is told. +checklocks:mu
+	// whom they concern is told. Guarded by mu.
 	own []logRange
 }
 

@@ -15,8 +15,8 @@ type readerPool struct {
 	once    bool // a connection is used once
 
 	mu     sync.Mutex
-	idle   []*reader // the last one has the warmest cache; +checklocks:mu
-	closed bool      // +checklocks:mu
+	idle   []*reader // the last one has the warmest cache; guarded by mu
+	closed bool      // guarded by mu
 }
 
 func newReaderPool(n int, open func(context.Context) (*reader, error)) *readerPool {

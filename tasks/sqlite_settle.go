@@ -15,9 +15,9 @@ import (
 // Whatever can be read of a task is changed together with an entry of that log.
 type settled struct {
 	mu      sync.Mutex
-	durable int64         // up to this one; -1 if none are known to be; +checklocks:mu
-	running int64         // what the sync that runs makes durable, up to this one; -1 if none runs; +checklocks:mu
-	ended   chan struct{} // closed when that has ended; +checklocks:mu
+	durable int64         // up to this one; -1 if none are known to be; guarded by mu
+	running int64         // what the sync that runs makes durable, up to this one; -1 if none runs; guarded by mu
+	ended   chan struct{} // closed when that has ended; guarded by mu
 }
 
 // begin is called before a sync that makes the changes up to one durable. Whoever has made them, they are committed.

@@ -22,10 +22,10 @@ type writer struct {
 	fullAt        time.Time     // when the disk was full, and no room could be made
 
 	mu      sync.Mutex
-	queue   []*request // +checklocks:mu
-	synced  []*request // made, and to be answered once durable; +checklocks:mu
-	made    int64      // the last change of the log that this backend has committed; +checklocks:mu
-	closed  bool       // +checklocks:mu
+	queue   []*request // guarded by mu
+	synced  []*request // made, and to be answered once durable; guarded by mu
+	made    int64      // the last change of the log that this backend has committed; guarded by mu
+	closed  bool       // guarded by mu
 	wake    chan struct{}
 	sync    chan struct{}
 	stopped chan struct{}

@@ -15,9 +15,9 @@ const (
 // taskUses remembers whose results were read, for [Janitor].KeepUsed. They are written together.
 type taskUses struct {
 	mu      sync.Mutex
-	closed  bool                 // +checklocks:mu
-	at      map[string]time.Time // +checklocks:mu
-	since   time.Time            // of the first; +checklocks:mu
+	closed  bool                 // guarded by mu
+	at      map[string]time.Time // guarded by mu
+	since   time.Time            // of the first; guarded by mu
 	writing sync.WaitGroup
 }
 

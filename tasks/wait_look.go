@@ -17,8 +17,8 @@ type lookout struct {
 	look func(ids []string, found func(i int, r Result, err error))
 
 	mu      sync.Mutex
-	next    map[string]*look // that haven't begun, by id; +checklocks:mu
-	running bool             // +checklocks:mu
+	next    map[string]*look // that haven't begun, by id; guarded by mu
+	running bool             // guarded by mu
 }
 
 // look is what is found of a task.

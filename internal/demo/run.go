@@ -87,7 +87,7 @@ type calls struct {
 	name string
 
 	mu        sync.Mutex
-	latencies []time.Duration // sorted once the run is over; +checklocks:mu
+	latencies []time.Duration // sorted once the run is over; guarded by mu
 }
 
 func (r *result) addCalls(name string) *calls {

@@ -103,7 +103,7 @@ type process struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	ready   bool
-	durable int64 // the greatest id that was told; +checklocks:mu
+	durable int64 // the greatest id that was told; guarded by mu
 	told    int   // how many were
 	over    bool
 }

@@ -55,8 +55,8 @@ type page struct {
 	url   string
 
 	mu       sync.Mutex
-	faults   []string // of the console, and exceptions; +checklocks:mu
-	requests []string // URLs; +checklocks:mu
+	faults   []string // of the console, and exceptions; guarded by mu
+	requests []string // URLs; guarded by mu
 }
 
 // open serves an empty store and shows the page of it, in a browser of its own.

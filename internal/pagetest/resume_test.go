@@ -24,10 +24,10 @@ type service struct {
 	server *http.Server
 
 	mu       sync.Mutex
-	held     chan struct{} // lists are answered once it is closed; +checklocks:mu
-	forget   bool          // streams begin anew instead of resuming; +checklocks:mu
-	resumed  []string      // the Last-Event-IDs of streams, "" for those that have none; +checklocks:mu
-	releases func()        // closes held, once; +checklocks:mu
+	held     chan struct{} // lists are answered once it is closed; guarded by mu
+	forget   bool          // streams begin anew instead of resuming; guarded by mu
+	resumed  []string      // the Last-Event-IDs of streams, "" for those that have none; guarded by mu
+	releases func()        // closes held, once; guarded by mu
 }
 
 // start starts it where it was, if it was.

@@ -17,9 +17,9 @@ type batch struct {
 
 	mu sync.Mutex
 	// texts are what principals are told, by what they see of tasks: thousands of streams that see the same are told it by the same bytes.
-	// Only the newest batch has them: who comes later is one of few. +checklocks:mu
+	// Only the newest batch has them: who comes later is one of few. Guarded by mu.
 	texts   map[[2]string][]byte
-	written *atomic.Int64 // how many were put together, nil if they aren't kept; +checklocks:mu
+	written *atomic.Int64 // how many were put together, nil if they aren't kept; guarded by mu
 }
 
 // change is what has become of a task.

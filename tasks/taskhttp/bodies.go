@@ -13,8 +13,8 @@ const bodiesKept = 2048
 // It says nothing of whether a task has changed: that is looked up each time.
 type bodies struct {
 	mu         sync.Mutex
-	now, older map[string]*taskBody // by id; +checklocks:mu
-	encoded    int                  // how often one was encoded; +checklocks:mu
+	now, older map[string]*taskBody // by id; guarded by mu
+	encoded    int                  // how often one was encoded; guarded by mu
 }
 
 // taskBody is a task as it is answered. It isn't changed any more.
@@ -61,7 +61,7 @@ func (b *bodies) keep(k *taskBody) {
 
 // put drops those that nobody has asked for while as many others were.
 //
-// +checklocks:b.mu
+// Called with b.mu held.
 func (b *bodies) put(k *taskBody) {
 	if b.now == nil || len(b.now) >= bodiesKept && b.now[k.of.ID] == nil {
 		b.older, b.now = b.now, make(map[string]*taskBody, bodiesKept)

@@ -16,7 +16,7 @@ import (
 // meter counts the statements of the connections to one database.
 type meter struct {
 	mu    sync.Mutex
-	files map[string][]string // what is run, by the name of the database's file; +checklocks:mu
+	files map[string][]string // what is run, by the name of the database's file; guarded by mu
 }
 
 var meters = meter{files: map[string][]string{}}

@@ -31,14 +31,14 @@ type feed struct {
 	h *Handler
 
 	mu       sync.Mutex
-	streams  int               // +checklocks:mu
-	running  bool              // +checklocks:mu
-	last     int64             // the change up to which all is told; +checklocks:mu
-	numbered bool              // changes have numbers; +checklocks:mu
-	kept     []*batch          // the last that were told, without a gap; +checklocks:mu
-	events   int               // in kept; +checklocks:mu
-	changed  chan struct{}     // closed when there is more; +checklocks:mu
-	owners   map[string]string // by task; +checklocks:mu
+	streams  int               // guarded by mu
+	running  bool              // guarded by mu
+	last     int64             // the change up to which all is told; guarded by mu
+	numbered bool              // changes have numbers; guarded by mu
+	kept     []*batch          // the last that were told, without a gap; guarded by mu
+	events   int               // in kept; guarded by mu
+	changed  chan struct{}     // closed when there is more; guarded by mu
+	owners   map[string]string // by task; guarded by mu
 
 	// For tests:
 	written atomic.Int64 // texts that were put together for somebody

@@ -17,7 +17,7 @@ import (
 type disk struct {
 	sqlitevfs.VFS
 	mu    sync.Mutex
-	open  chan struct{} // closed while syncs may go on; +checklocks:mu
+	open  chan struct{} // closed while syncs may go on; guarded by mu
 	waits chan struct{} // gets one for each sync that has to wait
 }
 

@@ -10,8 +10,8 @@ type gate struct {
 	perClient, inAll int
 
 	mu  sync.Mutex
-	all int            // +checklocks:mu
-	of  map[string]int // +checklocks:mu
+	all int            // guarded by mu
+	of  map[string]int // guarded by mu
 }
 
 // enter lets a client in. It returns a problem if there are too many.
@@ -49,7 +49,7 @@ func (g *gate) count() int {
 // inFlight are the idempotency keys of requests that haven't been answered yet.
 type inFlight struct {
 	mu   sync.Mutex
-	keys map[[2]string]bool // owner and key; +checklocks:mu
+	keys map[[2]string]bool // owner and key; guarded by mu
 }
 
 // begin reports whether no other request with the key is in flight.

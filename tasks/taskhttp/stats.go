@@ -78,7 +78,7 @@ const (
 // statsCache has the statistics of each principal's view.
 type statsCache struct {
 	mu  sync.Mutex
-	all map[[2]string]*cachedStats // by owner and prefix; +checklocks:mu
+	all map[[2]string]*cachedStats // by owner and prefix; guarded by mu
 }
 
 type cachedStats struct {

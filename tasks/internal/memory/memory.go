@@ -18,11 +18,11 @@ type DB struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	tasks   map[string]*task                      // +checklocks:mu
-	cache   map[tasks.CacheKey]*entry             // +checklocks:mu
-	limits  map[tasks.Type]*limit                 // +checklocks:mu
-	seq     int                                   // of tasks, as they were created; +checklocks:mu
-	waiting map[*backend]map[chan struct{}]string // ids, or "" for any; +checklocks:mu
+	tasks   map[string]*task                      // guarded by mu
+	cache   map[tasks.CacheKey]*entry             // guarded by mu
+	limits  map[tasks.Type]*limit                 // guarded by mu
+	seq     int                                   // of tasks, as they were created; guarded by mu
+	waiting map[*backend]map[chan struct{}]string // ids, or "" for any; guarded by mu
 }
 
 // New returns an empty DB.
@@ -36,7 +36,7 @@ func (d *DB) Backend() tasks.Backend { return &backend{DB: d} }
 
 type backend struct {
 	*DB
-	closed bool // +checklocks:mu
+	closed bool // guarded by mu
 }
 
 type task struct {

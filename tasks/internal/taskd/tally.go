@@ -14,8 +14,8 @@ import (
 // so that its dashboard and alert rules are those of this program, too.
 type tally struct {
 	mu     sync.Mutex
-	counts map[string]map[string]uint64 // by the metric's name and its labels; +checklocks:mu
-	times  map[string]map[string]*times // likewise; +checklocks:mu
+	counts map[string]map[string]uint64 // by the metric's name and its labels; guarded by mu
+	times  map[string]map[string]*times // likewise; guarded by mu
 }
 
 // times is a histogram.

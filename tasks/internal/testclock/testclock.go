@@ -9,7 +9,7 @@ import (
 // Clock is a clock that stands still. Its methods may be called at the same time.
 type Clock struct {
 	mu  sync.Mutex
-	now time.Time // +checklocks:mu
+	now time.Time // guarded by mu
 }
 
 // New returns a clock at 2023-11-14 22:13:20 UTC: whole seconds, because no backend has to keep more of a task's times.
