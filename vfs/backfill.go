@@ -126,10 +126,10 @@ func (b *backfiller) finish(patience time.Duration) (out ckptplan.Outcome, err e
 		if err := b.syncWAL(); err != nil {
 			return out, err
 		}
-		synced := h.MaxFrame
+		synced := h
 		var lookErr error
 		quiet := b.until(left(), func() bool {
-			busy, err := b.readBelow(synced)
+			busy, err := b.readBelow(synced.MaxFrame)
 			lookErr = err
 			return err != nil || !busy
 		})
@@ -139,11 +139,13 @@ func (b *backfiller) finish(patience time.Duration) (out ckptplan.Outcome, err e
 		if h, err = b.header(); err != nil {
 			return out, err
 		}
-		if h.MaxFrame != synced && try < finishTries {
+		// A WAL that was started over may have as many frames: none of those is synced.
+		same := h.Salt == synced.Salt && h.MaxFrame == synced.MaxFrame
+		if !same && try < finishTries {
 			continue // a commit that wasn't held
 		}
 		out, err = b.round(h, func() error {
-			if h.MaxFrame == synced {
+			if same {
 				return nil
 			}
 			return b.syncWAL()
