@@ -284,7 +284,7 @@ func (b *backend) again(f func(ctx context.Context) error) error {
 			b.relaxed.changed.Store(true)
 			return nil
 		}
-		switch outcomeOf(err) {
+		switch b.outcomeOf(err) {
 		case unknown:
 			b.relaxed.changed.Store(true)
 			b.lost()
@@ -314,7 +314,7 @@ func (b *backend) relaxedly(ctx context.Context, s step) error {
 	}
 	defer b.release(conn)
 	var batch pgx.Batch
-	batch.Queue(setRelaxed)
+	batch.Queue(b.stmt(setRelaxed))
 	batch.Queue(b.stmt(s.sql), s.args...)
 	results := conn.SendBatch(ctx, &batch)
 	if _, err := results.Exec(); err != nil {

@@ -55,6 +55,14 @@ func outcomeOf(err error) outcome {
 	return unknown
 }
 
+func (b *backend) outcomeOf(err error) outcome {
+	o := outcomeOf(err)
+	if o == unknown && b.off&unknownOutcome != 0 {
+		o = again
+	}
+	return o
+}
+
 // notSubmitted reports whether a batch has failed before the server got any of its statements to run:
 // those that a connection doesn't know yet are prepared first, which takes a round trip, and most of the time on a new connection.
 func notSubmitted(err error) bool {

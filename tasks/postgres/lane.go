@@ -171,7 +171,7 @@ func (l *lane) make(batch []*request) {
 			}
 			return
 		}
-		switch o := outcomeOf(err); {
+		switch o := l.outcomeOf(err); {
 		case o == failed && len(batch) > 1:
 			// One of them can't be made. None of the others shall fail for it.
 			for _, r := range batch {
@@ -241,9 +241,9 @@ func (l *lane) transaction(batch []*request) (ids []string, err error) {
 	plan := l.plan(batch)
 	var b pgx.Batch
 	if !l.durable {
-		b.Queue(setRelaxed)
+		b.Queue(l.stmt(setRelaxed))
 	} else if l.commit == "off" {
-		b.Queue(setDurable)
+		b.Queue(l.stmt(setDurable))
 	}
 	preamble := b.Len()
 	for _, s := range plan {

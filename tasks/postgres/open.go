@@ -37,6 +37,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Clock, for tests, replaces the server's clock.
 	Clock func() time.Time
+
+	off switchedOff // for controls
 }
 
 // Open opens the tables in the database at a URL or a connection string, as [pgxpool.ParseConfig] takes it,
@@ -112,7 +114,7 @@ func (c Config) open(ctx context.Context, pool *pgxpool.Pool, closePool func(), 
 	b := &backend{
 		pool: pool, closePool: closePool, schema: cmp.Or(c.Schema, "tasks"), clock: c.Clock,
 		patience: cmp.Or(c.Patience, 30*time.Second), timeout: cmp.Or(c.Timeout, 30*time.Second), log: c.Logger,
-		writer: rand.Text(), stmts: map[string]string{},
+		writer: rand.Text(), stmts: map[string]string{}, off: c.off,
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -148,6 +150,7 @@ type backend struct {
 	patience  time.Duration
 	timeout   time.Duration
 	log       *slog.Logger
+	off       switchedOff
 
 	ctx  context.Context // is done once the backend is closed
 	stop context.CancelFunc

@@ -188,7 +188,7 @@ const noSchema = -1
 func (b *backend) migrate(ctx context.Context, tx pgx.Tx) error {
 	h := fnv.New64a()
 	h.Write([]byte("github.com/docusnap/asyncvfs/tasks " + b.schema))
-	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(h.Sum64())); err != nil {
+	if _, err := tx.Exec(ctx, b.sql("SELECT pg_advisory_xact_lock($1)"), int64(h.Sum64())); err != nil {
 		return err
 	}
 	version, err := b.version(ctx, tx)
@@ -218,5 +218,5 @@ const nowMS = "coalesce($1::bigint, floor(extract(epoch FROM statement_timestamp
 
 // sql puts in the schema and the time.
 func (b *backend) sql(s string) string {
-	return strings.NewReplacer("@", pgx.Identifier{b.schema}.Sanitize()+".", "{now}", nowMS).Replace(s)
+	return strings.NewReplacer("@", pgx.Identifier{b.schema}.Sanitize()+".", "{now}", nowMS).Replace(b.off.without(s))
 }

@@ -158,7 +158,7 @@ func (b *backend) Import(ctx context.Context, list []tasks.Record) error {
 func (b *backend) durably(ctx context.Context, fill func(*pgx.Batch)) error {
 	var batch pgx.Batch
 	if b.commit == "off" {
-		batch.Queue(setDurable)
+		batch.Queue(b.stmt(setDurable))
 	}
 	fill(&batch)
 	return b.pool.SendBatch(ctx, &batch).Close()

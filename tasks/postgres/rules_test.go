@@ -1,0 +1,204 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/postgres/pgtest"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+// TestRules: each safety rule of the backend is kept, and, as a control, what shows that breaks without it.
+func TestRules(t *testing.T) {
+	s := pgtest.StartTest(t, "fsync=off")
+	for name, c := range map[string]struct {
+		rule  switchedOff
+		holds func(*testing.T, *pgtest.Server, Config) error // what is wrong
+	}{
+		"lease at the end":     {leaseAtEnd, leaseHolds},
+		"skip locked":          {skipLocked, claimsOnce},
+		"unknown outcome":      {unknownOutcome, cutIsUnknown},
+		"synchronous_commit":   {syncPerCall, durableAsAsked},
+		"one process migrates": {oneMigrates, manyStart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, c.holds(t, s, Config{Schema: s.NewSchema()}))
+			for range 20 { // one may depend on who comes first
+				if err := c.holds(t, s, Config{Schema: s.NewSchema(), off: c.rule}); err != nil {
+					t.Log(err)
+					return
+				}
+			}
+			t.Fatal("nothing breaks without the rule")
+		})
+	}
+}
+
+func openRules(t *testing.T, url string, c Config, opts ...tasks.Option) *tasks.Store {
+	st, err := c.Open(t.Context(), url, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { st.Close() })
+	return st
+}
+
+func connectRules(t *testing.T, s *pgtest.Server) *pgx.Conn {
+	conn, err := pgx.Connect(t.Context(), s.URL("postgres"))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// leaseHolds: who has lost the lease doesn't end the attempt of another.
+func leaseHolds(t *testing.T, s *pgtest.Server, c Config) error {
+	var mu sync.Mutex
+	now := time.Unix(1_700_000_000, 0)
+	c.Clock = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	st := openRules(t, s.URL("postgres"), c, tasks.Backoff(func(int) time.Duration { return 0 }))
+	ctx := t.Context()
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	first, err := st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+	mu.Lock()
+	now = now.Add(2 * time.Minute)
+	mu.Unlock()
+	second, err := st.Claim(ctx, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 2, second.Attempts)
+	if err := st.Complete(ctx, first, "first"); !errors.Is(err, tasks.ErrLeaseLost) {
+		return fmt.Errorf("who has lost the lease is told %w", cmp.Or(err, errors.New("nothing")))
+	}
+	return st.Complete(ctx, second, "second")
+}
+
+// claimsOnce: a task that another one claims right now isn't handed out.
+func claimsOnce(t *testing.T, s *pgtest.Server, c Config) error {
+	st, conn, look := openRules(t, s.URL("postgres"), c), connectRules(t, s), connectRules(t, s)
+	ctx := t.Context()
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET status='processing', attempts=1, lease='another', lease_until=9e15, leased_at=1")
+	require.NoError(t, err)
+	claimed := make(chan error, 1)
+	go func() {
+		_, err := st.Claim(ctx, time.Minute)
+		claimed <- err
+	}()
+	for waits := false; !waits && len(claimed) == 0; {
+		require.NoError(t, look.QueryRow(ctx, "SELECT EXISTS(SELECT 1 FROM pg_locks WHERE NOT granted)").Scan(&waits))
+	}
+	_, err = conn.Exec(ctx, "COMMIT")
+	require.NoError(t, err)
+	if err := <-claimed; !errors.Is(err, tasks.ErrNoTask) {
+		return fmt.Errorf("a task that another has: %w", cmp.Or(err, errors.New("handed out")))
+	}
+	return nil
+}
+
+// cutIsUnknown: where the answer to a commit is lost, nothing is said of it that isn't so.
+func cutIsUnknown(t *testing.T, s *pgtest.Server, c Config) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	var once atomic.Bool
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go dropAnswer(client, fmt.Sprintf("127.0.0.1:%d", s.Port), "cut", &once)
+		}
+	}()
+	st := openRules(t, fmt.Sprintf("postgres://postgres@%s/postgres", l.Addr()), c)
+	require.NoError(t, st.Create(t.Context(), "first", tasks.Form))
+	if err := st.Create(t.Context(), "cut", tasks.Form); !errors.Is(err, tasks.ErrOutcomeUnknown) {
+		return fmt.Errorf("a commit whose answer is lost: %w", cmp.Or(err, errors.New("answered as done")))
+	}
+	return nil
+}
+
+// dropAnswer passes a connection on, until a client's message has the text: the server gets that one, and the client no answer.
+// That is done once.
+func dropAnswer(client net.Conn, to, text string, once *atomic.Bool) {
+	defer client.Close()
+	server, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var mu sync.Mutex
+	cut := false
+	go func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buf)
+			mu.Lock()
+			if cut || err != nil {
+				mu.Unlock()
+				client.Close() // the server has answered
+				return
+			}
+			client.Write(buf[:n])
+			mu.Unlock()
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		cut = cut || strings.Contains(string(buf[:n]), text) && once.CompareAndSwap(false, true)
+		mu.Unlock()
+		server.Write(buf[:n])
+	}
+}
+
+// durableAsAsked: a change waits for the disk if its caller says so, whatever the session is set to.
+func durableAsAsked(t *testing.T, s *pgtest.Server, c Config) error {
+	conn := connectRules(t, s)
+	for _, session := range []string{"on", "off"} {
+		st := openRules(t, s.URL("postgres")+"&synchronous_commit="+session, c)
+		for id, opts := range map[string][]tasks.CallOption{"durable": nil, "relaxed": {tasks.Relaxed()}} {
+			id += session
+			require.NoError(t, st.Create(t.Context(), id, tasks.Form, opts...))
+			// The log has the setting of the transaction.
+			var durable bool
+			require.NoError(t, conn.QueryRow(t.Context(), "SELECT durable FROM "+c.Schema+".task_changes WHERE ids=ARRAY[$1]", id).Scan(&durable))
+			if durable != (opts == nil) {
+				return fmt.Errorf("session with %s: a change %s is durable: %v", session, id, durable)
+			}
+		}
+	}
+	return nil
+}
+
+// manyStart: of many processes that start on an empty database, all find it ready.
+func manyStart(t *testing.T, s *pgtest.Server, c Config) error {
+	const n = 6
+	errs := make(chan error, n)
+	for range n {
+		go func() {
+			st, err := c.Open(t.Context(), s.URL("postgres"))
+			if err == nil {
+				err = st.Close()
+			}
+			errs <- err
+		}()
+	}
+	var all error
+	for range n {
+		all = cmp.Or(all, <-errs)
+	}
+	return all
+}
