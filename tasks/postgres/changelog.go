@@ -13,9 +13,9 @@ import (
 // that was running at the last one, and what was seen of it is remembered.
 type changeLog struct {
 	mu      sync.Mutex
-	xmin    int64          // all transactions before have been seen; +checklocks:mu
-	seen    map[int64]bool // of those since; +checklocks:mu
-	trimmed time.Time      // +checklocks:mu
+	xmin    int64          // all transactions before have been seen; guarded by mu
+	seen    map[int64]bool // of those since; guarded by mu
+	trimmed time.Time      // guarded by mu
 }
 
 const (

@@ -84,15 +84,15 @@ const (
 // claimer claims tasks for all callers. Those who want tasks of the same types share a statement.
 type claimer struct {
 	mu     sync.Mutex
-	groups map[string]*claimGroup // +checklocks:mu
+	groups map[string]*claimGroup // guarded by mu
 	// careful serializes claims that look at suspect tasks, of which a worker has one at a time, and at limits.
 	careful sync.Mutex
 }
 
 // claimGroup are calls for the same types.
 type claimGroup struct {
-	queue  []*claim // +checklocks:claimer.mu
-	active bool     // +checklocks:claimer.mu
+	queue  []*claim // guarded by claimer.mu
+	active bool     // guarded by claimer.mu
 }
 
 // Claim waits for its share of the next statement.

@@ -19,9 +19,9 @@ const (
 // its time is compared with this process's monotonic clock.
 type stepWatch struct {
 	mu      sync.Mutex
-	last    time.Time // the server's; +checklocks:mu
-	local   time.Time // with the monotonic clock; +checklocks:mu
-	pending clockStep // +checklocks:mu
+	last    time.Time // the server's; guarded by mu
+	local   time.Time // with the monotonic clock; guarded by mu
+	pending clockStep // guarded by mu
 }
 
 // clockStep is that the server's clock was set by that much, at some time between two times of the new clock.

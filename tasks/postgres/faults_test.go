@@ -28,13 +28,13 @@ type load struct {
 	deaths atomic.Int64
 
 	mu        sync.Mutex
-	created   map[string]bool      // answered as created, durably; +checklocks:mu
-	tried     map[string]bool      // asked to be created; +checklocks:mu
-	completed map[string]int       // attempts by the answers to Complete; +checklocks:mu
-	handed    map[string][]handout // what claims have answered; +checklocks:mu
-	lost      int                  // claims whose outcome isn't known: each may have begun one attempt; +checklocks:mu
-	unknown   int                  // changes besides; +checklocks:mu
-	wrong     []error              // +checklocks:mu
+	created   map[string]bool      // answered as created, durably; guarded by mu
+	tried     map[string]bool      // asked to be created; guarded by mu
+	completed map[string]int       // attempts by the answers to Complete; guarded by mu
+	handed    map[string][]handout // what claims have answered; guarded by mu
+	lost      int                  // claims whose outcome isn't known: each may have begun one attempt; guarded by mu
+	unknown   int                  // changes besides; guarded by mu
+	wrong     []error              // guarded by mu
 	stop      atomic.Bool
 	all       sync.WaitGroup
 }
@@ -278,9 +278,9 @@ type proxy struct {
 	to string
 
 	mu    sync.Mutex
-	conns map[net.Conn]bool // +checklocks:mu
+	conns map[net.Conn]bool // guarded by mu
 	// seen is called with what a client has sent, before it is passed on. What it returns says what becomes of the connection.
-	seen func(data []byte) verdict // +checklocks:mu
+	seen func(data []byte) verdict // guarded by mu
 }
 
 type verdict int

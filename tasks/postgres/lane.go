@@ -60,9 +60,9 @@ type lane struct {
 
 	mu     sync.Mutex
 	idle   sync.Cond
-	queue  []*request // +checklocks:mu
-	active int        // connections at work; +checklocks:mu
-	closed bool       // +checklocks:mu
+	queue  []*request // guarded by mu
+	active int        // connections at work; guarded by mu
+	closed bool       // guarded by mu
 }
 
 func (l *lane) init(b *backend, most int, durable bool) {

@@ -19,14 +19,14 @@ type notifier struct {
 	done     sync.WaitGroup
 
 	mu        sync.Mutex
-	waiting   waiters.Set   // +checklocks:mu
-	running   bool          // the goroutines; +checklocks:mu
-	listening bool          // +checklocks:mu
-	closed    bool          // +checklocks:mu
-	out       outbox        // +checklocks:mu
-	alarm     *time.Timer   // tells who waits for any task; +checklocks:mu
-	held      time.Duration // until the next look for changes that are held back; 0 if none are; +checklocks:mu
-	alarmAt   time.Time     // zero if it isn't set; +checklocks:mu
+	waiting   waiters.Set   // guarded by mu
+	running   bool          // the goroutines; guarded by mu
+	listening bool          // guarded by mu
+	closed    bool          // guarded by mu
+	out       outbox        // guarded by mu
+	alarm     *time.Timer   // tells who waits for any task; guarded by mu
+	held      time.Duration // until the next look for changes that are held back; 0 if none are; guarded by mu
+	alarmAt   time.Time     // zero if it isn't set; guarded by mu
 }
 
 func (n *notifier) init(b *backend, poll time.Duration, noListen bool) {

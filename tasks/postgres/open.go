@@ -162,9 +162,9 @@ type backend struct {
 	settled          settled
 
 	mu     sync.Mutex
-	closed bool              // +checklocks:mu
-	stmts  map[string]string // by what they are made of; +checklocks:mu
-	writer string            // names this backend in the log of changes; another one after a change whose outcome isn't known; +checklocks:mu
+	closed bool              // guarded by mu
+	stmts  map[string]string // by what they are made of; guarded by mu
+	writer string            // names this backend in the log of changes; another one after a change whose outcome isn't known; guarded by mu
 	calls  sync.WaitGroup    // that Close waits for
 }
 

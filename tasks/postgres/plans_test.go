@@ -19,9 +19,9 @@ import (
 // recorder remembers the statements that a pool has run, with their arguments.
 type recorder struct {
 	mu   sync.Mutex
-	seen map[string][]any // +checklocks:mu
-	n    int              // +checklocks:mu
-	on   bool             // +checklocks:mu
+	seen map[string][]any // guarded by mu
+	n    int              // guarded by mu
+	on   bool             // guarded by mu
 }
 
 func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {

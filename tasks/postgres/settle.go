@@ -10,8 +10,8 @@ import (
 // settled is what is known to be durable: all that was visible in a snapshot of a server's.
 type settled struct {
 	mu       sync.Mutex
-	server   string // the run of the server, and its timeline; +checklocks:mu
-	snapshot string // +checklocks:mu
+	server   string // the run of the server, and its timeline; guarded by mu
+	snapshot string // guarded by mu
 }
 
 // noSnapshot sees nothing.
