@@ -46,7 +46,7 @@
 //	H2                      1            90  I1: integrity_check fails
 //	H3                      3          1843  I1: malformed
 //	H4-create               2           619  I1: integrity_check fails
-//	H4-delete              38         22426  I3: a commit in a rollback mode had returned
+//	H4-delete               4          2196  I3: a commit in a rollback mode had returned
 //	H5                      3          1556  I3: a commit had returned
 //	H6                      1           210  I1: integrity_check fails
 //	later-syncs            13          7786  I3: a commit at FULL had returned
@@ -54,7 +54,7 @@
 //	foreign-writes         19         13674  I1: malformed
 //	clear-closed           21         12986  I3: a commit at FULL had returned
 //	refresh                 3           651  I3: a commit had returned
-//	publish               109         29126  I3: async_wait had returned
+//	publish                 5          1176  I3: async_wait had returned
 //	one-backfill            3           909  I1: integrity_check fails
 //	partial                 3           326  I2: the rows of no prefix
 //	distrust                4           531  I2: the rows of no prefix
@@ -62,8 +62,8 @@
 //	marker                  3           581  I3: async_wait had returned
 //	doubt                  22          5680  I1: malformed
 //
-// Those of one-backfill, partial, distrust and salts begin near the first workload that shows it,
-// which otherwise is the 67th, 17th, 22nd and 28th.
+// Those of H4-delete, publish, one-backfill, partial, distrust and salts begin near the first workload that shows it,
+// which otherwise is the 38th, 109th, 67th, 17th, 22nd and 28th.
 //
 // In every other workload syncs of the WAL run beside each other whenever they can, whether or not that pays.
 //
