@@ -139,7 +139,7 @@ func (b *backfiller) finish(patience time.Duration) (out ckptplan.Outcome, err e
 		if h, err = b.header(); err != nil {
 			return out, err
 		}
-		// A WAL that was started over may have as many frames: none of those is synced.
+		// H1: a WAL that was started over may have as many frames, and none of those is synced.
 		same := h.Salt == synced.Salt && h.MaxFrame == synced.MaxFrame
 		if !same && try < finishTries {
 			continue // a commit that wasn't held

@@ -82,10 +82,12 @@ func (s *dbSync) ended(err error, took time.Duration) {
 	s.db.times.sync(s.job.File, took, s.db.now())
 }
 
+// succeeded notes what is durable now.
 // Called with s.db.mu held.
 func (s *dbSync) succeeded() {
 	db := s.db
 	failed := db.failure.Load()
+	// H5: beside a sync of the same file that failed, this one vouches for nothing.
 	if s.job.File != syncqueue.WAL || failed != nil && failed.File == s.job.File.String() {
 		return
 	}
@@ -102,6 +104,7 @@ func (s *dbSync) succeeded() {
 	}
 }
 
+// fail fails the database.
 // Called with s.db.mu held.
 func (s *dbSync) fail(err error) {
 	db := s.db

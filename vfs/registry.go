@@ -14,7 +14,7 @@ import (
 // registry holds the databases that this process has open through this package,
 // whichever VFS name they were opened by.
 //
-// Locks are taken in the order registry.mu, database.walMu, database.refreshMu, database.mu.
+// The order of locks is in ARCHITECTURE.md: this one is the first.
 var registry struct {
 	mu  sync.Mutex
 	dbs []*database // guarded by mu

@@ -68,9 +68,9 @@ const never syncqueue.Time = math.MaxInt64
 // A connection has one, since it waits for one sync at a time.
 type waiter struct {
 	wake  chan struct{} // answered, or to look whether it is to lead
-	err   error         // guarded by database.mu
-	done  bool          // guarded by database.mu
-	proxy bool          // when it leads, the syncer does the sync for it; guarded by database.mu
+	err   error         // guarded by syncer.mu
+	done  bool          // guarded by syncer.mu
+	proxy bool          // when it leads, the syncer does the sync for it; guarded by syncer.mu
 
 	commit uint64      // number of the commit that waits, or 0; the waiter's own
 	timer  *time.Timer // the waiter's own
@@ -174,7 +174,7 @@ func (s *syncer) do(job syncqueue.Job, syncDB func() error) {
 	run.answered()
 }
 
-// carryOut does the sync with mu released.
+// carryOut does the sync with mu released. With unlocked, each sync would allocate a closure.
 // Called with mu held.
 func (s *syncer) carryOut(run syncRun) error {
 	s.mu.Unlock()

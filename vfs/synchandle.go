@@ -16,7 +16,7 @@ type syncHandle struct {
 }
 
 // openSyncHandles returns own's handle, and as many more as syncs may run at a time.
-// They are opened before this process's first write. With fewer of them, fewer syncs run at a time.
+// H5: they are opened before this process's first write. With fewer of them, fewer syncs run at a time.
 func openSyncHandles(v *asyncVFS, name *sqlitevfs.Filename, flags sqlitevfs.OpenFlag, own *walHandle) []*syncHandle {
 	handles := []*syncHandle{{file: own}}
 	for len(handles) < maxInFlight {

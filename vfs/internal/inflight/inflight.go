@@ -121,8 +121,7 @@ func (p *Planner) measure(answered int, now Time) {
 func (p *Planner) next(rate float64) {
 	best := p.best()
 	switch {
-	case p.InFlight() == 1 && best == 1:
-		p.pause = min(p.pause, p.pauses)
+	case p.InFlight() == 1 && best == 1: // nothing to try
 	case p.InFlight() == 1 && p.pause > 0:
 		p.pause--
 	case p.InFlight() == 1:
