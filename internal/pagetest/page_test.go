@@ -66,7 +66,12 @@ func TestPage(t *testing.T) {
 	info, err = p.store.Status(t.Context(), id)
 	require.NoError(t, err)
 	require.True(t, info.Cancelled)
+
+	// Another task is asked for in the moment between the closing of this one and its event.
+	p.run(`document.querySelector("#close").click(); location.hash = "#task/doc-001"`)
+	p.until(`document.querySelector("#task").open && document.querySelector("#task-title").textContent === "doc-001"`)
 	p.do(chromedp.Click("#close"))
+	p.until(`!document.querySelector("#task").open && location.hash === ""`)
 
 	// A result is shown as it is stored.
 	p.run(`location.hash = "#task/doc-000"`)

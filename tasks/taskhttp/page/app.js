@@ -1,7 +1,7 @@
 // The page: asks for a token, then shows how things are going and follows what changes.
 
 import { get, hasToken, setToken, url } from "./api.js";
-import { Detail } from "./detail.js";
+import { Detail, inHash } from "./detail.js";
 import { $, setText } from "./dom.js";
 import { show } from "./glance.js";
 import { List } from "./list.js";
@@ -120,14 +120,8 @@ $("pause").addEventListener("click", () => {
 });
 
 function fromHash() {
-	const m = /^#task\/(.+)$/.exec(location.hash);
-	if (!m || $("content").hidden) return;
-	try {
-		const id = decodeURIComponent(m[1]);
-		if (id !== detail.id) open(id);
-	} catch {
-		// It isn't one of the page's own.
-	}
+	const id = inHash();
+	if (id !== null && id !== detail.id && !$("content").hidden) open(id);
 }
 addEventListener("hashchange", fromHash);
 

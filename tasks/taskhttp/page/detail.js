@@ -6,6 +6,16 @@ import { progress } from "./list.js";
 
 const most = 256 << 10; // bytes of an input or a result that are shown
 
+// inHash returns the id of the task that the address names, or null.
+export function inHash() {
+	const m = /^#task\/(.+)$/.exec(location.hash);
+	try {
+		return m && decodeURIComponent(m[1]);
+	} catch {
+		return null; // it isn't one of the page's own
+	}
+}
+
 export class Detail {
 	constructor(changed, fail) {
 		this.changed = changed;
@@ -14,9 +24,11 @@ export class Detail {
 		$("close").addEventListener("click", () => $("task").close());
 		$("task").addEventListener("close", () => {
 			if ($("task").open) return; // it tells of the task before this one
+			const asked = inHash();
+			// The event comes a moment after the closing: the address may name another task by then, which is to be opened.
+			if (asked === null || asked === this.id) history.replaceState(null, "", location.pathname + location.search);
 			this.id = null;
 			this.loading?.abort();
-			history.replaceState(null, "", location.pathname + location.search);
 		});
 		for (const action of ["retry", "cancel"]) $(action).addEventListener("click", () => this.act(action));
 	}
