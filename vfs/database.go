@@ -32,7 +32,7 @@ type database struct {
 
 	leases map[*lease]struct{} // one for each connection; guarded by registry.mu
 
-	// failure is set once, when a sync fails (H5).
+	// failure is the queue's (H5), to be read without mu; it changes while mu is held.
 	failure atomic.Pointer[SyncError]
 	mode    atomic.Uint32
 
@@ -49,7 +49,7 @@ type database struct {
 	// refreshMu is held during I/O, guards how far it has been, and is taken before mu.
 	unsynced   atomic.Pointer[unsynced]
 	refreshMu  ioMutex
-	generation atomic.Uint64 // of the WAL; it changes while mu is held
+	generation atomic.Uint64 // of the WAL: the queue's, to be read without mu; it changes while mu is held
 	walEnd     atomic.Int64  // of what is counted, and committed, of this generation; it changes while mu is held
 	markers    markers
 
@@ -270,13 +270,20 @@ func (db *database) fail(file string, err error) {
 		Err: err, Database: db.name, File: file,
 		DurableCommits: db.tally.durable, Commits: db.tally.commits,
 	}
-	db.failure.CompareAndSwap(nil, failure)
-	db.answer(db.queue.Fail(err))
+	answers := db.queue.Fail(failure)
+	db.publishFailure()
+	db.answer(answers)
 	extent, wal := db.extent, db.walSync
 	db.mu.Unlock()
 	db.remember(wal, extent, failure)
 	go db.takeBack()
 	db.report(SyncEvent{Database: db.name, File: file, Err: failure})
+}
+
+// publishFailure has those see it that look without mu.
+// Called with mu held.
+func (db *database) publishFailure() {
+	db.failure.CompareAndSwap(nil, db.queue.Failed().(*SyncError))
 }
 
 // wrote counts bytes that were written.
@@ -357,10 +364,11 @@ func (db *database) restartWAL() bool {
 	}
 	db.tally.durable = db.tally.commits
 	db.forget()
-	db.generation.Add(1)
+	answers := db.queue.Restart(db.now())
+	db.generation.Store(db.queue.Generation())
 	db.extent = walExtent{}
 	db.walEnd.Store(0)
-	db.answer(db.queue.Restart(db.now()))
+	db.answer(answers)
 	return true
 }
 

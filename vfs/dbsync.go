@@ -86,9 +86,8 @@ func (s *dbSync) ended(err error, took time.Duration) {
 // Called with s.db.mu held.
 func (s *dbSync) succeeded() {
 	db := s.db
-	failed := db.failure.Load()
 	// H5: beside a sync of the same file that failed, this one vouches for nothing.
-	if s.job.File != syncqueue.WAL || failed != nil && failed.File == s.job.File.String() {
+	if s.job.File != syncqueue.WAL || db.queue.Condemned(s.job.File) {
 		return
 	}
 	db.newWAL = false
@@ -97,7 +96,7 @@ func (s *dbSync) succeeded() {
 	if s.ours && s.generation == db.generation.Load() && db.isKnown(s.known) {
 		db.extent.durable = max(db.extent.durable, s.handle.covers)
 	}
-	if failed != nil {
+	if failed := db.failure.Load(); failed != nil {
 		// It was under way when another sync failed. What it has made durable isn't to be written once more.
 		extent := db.extent
 		db.unlocked(func() { db.remember(s.own, extent, failed) })
@@ -116,8 +115,9 @@ func (s *dbSync) fail(err error) {
 	if db.rules.Off(rules.FailureIsFinal) {
 		return
 	}
-	// H5: a failed sync is final, and it is never tried again.
-	db.failure.CompareAndSwap(nil, failure)
+	// H5: a failed sync is final, and it is never tried again. The queue is told before mu is released.
+	db.queue.Condemn(s.job.File, failure)
+	db.publishFailure()
 	extent := db.extent
 	db.unlocked(func() {
 		db.remember(s.own, extent, failure)

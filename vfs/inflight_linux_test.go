@@ -2,6 +2,7 @@ package vfs_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -138,4 +139,56 @@ func TestSyncHandles(t *testing.T) {
 		}
 		require.Equal(t, most, closed)
 	}
+}
+
+// heldMarker is a base VFS that keeps the write of a marker waiting.
+type heldMarker struct {
+	*recorder
+	writes chan chan struct{} // those that wait
+}
+
+func (heldMarker) ReadMarker(name string) ([]byte, error) { return os.ReadFile(name) }
+func (heldMarker) DeleteMarker(name string) error         { return os.Remove(name) }
+func (h heldMarker) WriteMarker(name string, content []byte) error {
+	goOn := make(chan struct{})
+	h.writes <- goOn
+	<-goOn
+	return os.WriteFile(name, content, 0o600)
+}
+
+// TestSyncsBesideFailing: from the moment that one has failed on, none of the others vouches for anything,
+// though those who wait for that one are told only once it is noted what is in doubt.
+func TestSyncsBesideFailing(t *testing.T) {
+	e := newEachSync(0)
+	base := heldMarker{e.recorder, make(chan chan struct{}, 1)}
+	path, name := filepath.Join(t.TempDir(), "test.db"), register(t, base)
+	var conns []*sqlite3.Conn
+	for range 3 {
+		c := open(t, path, name, wal, full)
+		exec(t, c, "CREATE TABLE IF NOT EXISTS t(x)")
+		conns = append(conns, c)
+	}
+	e.hold.Store(true)
+	var told []<-chan error
+	var syncs []chan error
+	for i := range conns {
+		told = append(told, commits(t, conns[i:i+1]))
+		syncs = append(syncs, <-e.syncs)
+	}
+	syncs[1] <- syscall.EIO
+	goOn := <-base.writes
+	e.hold.Store(false)
+	syncs[2] <- nil
+	require.ErrorIs(t, <-told[2], sqlite3.IOERR_FSYNC, "it covers what has failed")
+	syncs[0] <- nil
+	require.ErrorIs(t, <-told[0], sqlite3.IOERR_FSYNC)
+	require.Empty(t, told[1])
+	close(goOn)
+	go func() {
+		for goOn := range base.writes { // what is noted after it
+			close(goOn)
+		}
+	}()
+	require.ErrorIs(t, <-told[1], sqlite3.IOERR_FSYNC)
+	require.ErrorIs(t, conns[0].Exec("INSERT INTO t VALUES(1)"), sqlite3.IOERR_FSYNC)
 }

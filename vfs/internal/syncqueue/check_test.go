@@ -45,11 +45,12 @@ const (
 	opDoneErr
 	opFail
 	opBeside // next, beside those that run
+	opCondemn
 	numOps
 )
 
 func (e event) String() string {
-	names := [...]string{"write", "request", "next", "done", "restart", "advance", "ack", "cancel", "start", "synced", "doneErr", "fail", "beside"}
+	names := [...]string{"write", "request", "next", "done", "restart", "advance", "ack", "cancel", "start", "synced", "doneErr", "fail", "beside", "condemn"}
 	return fmt.Sprintf("{%s %v %d}", names[e.op], e.file, e.arg)
 }
 
@@ -161,9 +162,14 @@ func (c *checker) apply(e event) (effect bool) {
 			c.answers(want, q.Synced(e.file, seq, m.now))
 		}
 	case opFail:
-		effect = !m.failed
+		effect = !m.failed || len(m.open()) > 0
 		want := m.fail()
 		c.answers(want, q.Fail(errDisk))
+	case opCondemn:
+		if effect = len(m.files[e.file].running) > 0 && !m.files[e.file].failed; effect {
+			m.failed, m.files[e.file].failed = true, true
+			q.Condemn(e.file, errDisk)
+		}
 	}
 	c.state()
 	return effect

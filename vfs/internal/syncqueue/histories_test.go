@@ -23,7 +23,7 @@ func randomHistory(seed uint64) []event {
 		opAck: 4, opCancel: 2, opStart: 3, opSynced: 2, opBeside: 12,
 	}
 	if seed%2 == 0 {
-		weights[opDoneErr], weights[opFail] = 1, 1
+		weights[opDoneErr], weights[opFail], weights[opCondemn] = 1, 1, 1
 	}
 	var sum int
 	for _, w := range weights {
@@ -88,7 +88,7 @@ func TestRandomHistoriesFindBrokenRules(t *testing.T) {
 	for name, rule := range map[string]rules.Set{"H5": rules.FailureIsFinal, "H6": rules.SyncCoversWritten, "ClearClosed": rules.ClearClosed, "LaterSyncs": rules.LaterSyncs} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(200) {
+			for seed := range uint64(2000) {
 				// H5 shows in even ones only.
 				if err := check(histCfg(rule), randomHistory(2*seed)); err != nil {
 					return
@@ -117,6 +117,7 @@ func TestAllHistories(t *testing.T) {
 		{opDone, DB, 0},
 		{opRestart, WAL, 0},
 		{opDoneErr, WAL, 0},
+		{opCondemn, WAL, 0},
 		{opAdvance, WAL, 11},
 	}
 	length := 6

@@ -209,8 +209,8 @@ func (m *model) done(file File, n int, ok bool) (answered []*request) {
 		return m.fail()
 	}
 	for _, r := range m.requests {
-		// A later sync covers what an earlier one does.
-		if r.file == file && r.joined != 0 && r.joined <= ended.no {
+		// A later sync covers what an earlier one does, but nothing if another has failed.
+		if r.file == file && r.joined != 0 && (r.joined == ended.no || r.joined < ended.no && !f.failed) {
 			r.joined = 0
 			if r.open {
 				r.open = false

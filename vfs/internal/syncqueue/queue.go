@@ -169,6 +169,9 @@ func (q *Queue[W]) Generation() uint64 { return q.gen }
 // Failed returns the error of the sync that failed, or nil.
 func (q *Queue[W]) Failed() error { return q.failed }
 
+// Condemned reports whether a sync of the file has failed.
+func (q *Queue[W]) Condemned(file File) bool { return q.files[file].failed }
+
 // Running returns how many syncs of the file are running.
 func (q *Queue[W]) Running(file File) int { return len(q.files[file].running) }
 

@@ -21,6 +21,19 @@ func (q *Queue[W]) AnswerEarly(job Job) []Answer[W] {
 	return nil
 }
 
+// Condemn records that a sync of the file has failed, and goes on to be counted as running until [Queue.Done] is called.
+// From here on nothing is handed out, requests are refused with err, and no other sync of the file that runs makes anything durable;
+// those who wait are answered by Done, or by [Queue.Fail]. It is for who has something to do in between.
+func (q *Queue[W]) Condemn(file File, err error) {
+	if q.cfg.Disabled.Off(rules.FailureIsFinal) {
+		return
+	}
+	q.files[file].failed = true
+	if q.failed == nil {
+		q.failed = err
+	}
+}
+
 // Done ends a sync and returns the answers, urgent ones first.
 // After a failure every waiter of both files is answered, and so is every later request.
 func (q *Queue[W]) Done(job Job, err error, now Time) []Answer[W] {
@@ -57,7 +70,8 @@ func (q *Queue[W]) Done(job Job, err error, now Time) []Answer[W] {
 			other.waiters = other.waiters[:0]
 		}
 	}
-	return q.answers(q.advance(ws, job.File, seq, now), nil)
+	// It is durable; but if the database has failed meanwhile, all are told so.
+	return q.answers(q.advance(ws, job.File, seq, now), q.failed)
 }
 
 // Undone ends a sync that didn't take place: what it needs couldn't be had.

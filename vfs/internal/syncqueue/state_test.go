@@ -129,6 +129,9 @@ func (c *checker) drain() {
 			c.apply(event{op: opDone, file: DB})
 		}
 	}
+	if c.m.failed {
+		c.apply(event{op: opFail})
+	}
 	for _, r := range c.m.open() {
 		c.fail(errAnswers, "waiter %d was never answered", r.id)
 	}
