@@ -136,6 +136,9 @@
 // If it can't be written that is logged; then let the process that saw the failure reopen the database before it ends.
 // A process on the stock VFS knows nothing of it.
 //
+// In a rollback-journal mode there is nothing to write it from. What was committed until a sync failed stays in doubt,
+// and whoever waits for durability is told so, also after the database was opened anew: see [ErrInDoubt].
+//
 // An error met before a sync, such as that there are no file descriptors left, isn't a failure of it:
 // it fails the commits that wait for that sync, and the next one tries again.
 //
@@ -253,7 +256,7 @@ func ParseMode(s string) (Mode, error) {
 //
 // It returns [ErrNotOpen] if this process doesn't have the database open through this package,
 // [ErrWALNotOpen] if it hasn't read it yet, [ErrReadOnly] if it may only read it,
-// the context's error, or the [*SyncError] that failed the database.
+// the context's error, or the [*SyncError] that failed the database, which is an [ErrInDoubt] if that was before it was opened.
 func WaitDurable(ctx context.Context, name string) error {
 	db, err := find(name)
 	if err != nil {

@@ -39,9 +39,12 @@ type FileSyncer interface {
 type coverage struct {
 	// writes to the database file in a rollback-journal mode, and how many of them are durable.
 	writes, durable atomic.Uint64
-	// doubt is set once a sync of the database file has failed that SQLite asked for, and handles itself:
+	// doubt is set once a sync has failed that made commits of a rollback-journal mode durable,
+	// or one of the database file that SQLite asked for, and handles itself:
 	// what others had written before is lost on a power cut, whatever it does.
 	doubt atomic.Pointer[SyncError]
+	// looked is set once it was looked for what was in doubt before the database was opened.
+	looked atomic.Bool
 
 	mu     sync.Mutex
 	header [walHeaderSize]byte // all that was in the WAL before it had this header is durable in the database file; guarded by mu
@@ -90,6 +93,12 @@ func (db *database) sync(ctx context.Context, asking *dbFile) error {
 		}
 	}
 	if open {
+		if !db.coverage.looked.Load() {
+			// It may have been in another mode when it was open before.
+			if err := db.lookForDoubt(); err != nil {
+				return err
+			}
+		}
 		if err := interrupted(ctx, db.syncForeign(ctx, newWaiter())); err != nil {
 			return err
 		}
@@ -175,25 +184,24 @@ func cancellable(ctx context.Context, f func() error) error {
 
 // syncRollback makes all commits durable that were made in a rollback-journal mode.
 func (db *database) syncRollback(ctx context.Context, asking *dbFile) error {
-	if doubt := db.coverage.doubt.Load(); doubt != nil {
-		return doubt
-	}
-	writes := db.coverage.writes.Load()
-	if err := db.syncDBFile(ctx, asking); err != nil {
+	if err := db.lookForDoubt(); err != nil {
 		return err
 	}
-	err := cancellable(ctx, func() error {
-		if err := db.syncJournal(); err != nil {
+	writes := db.coverage.writes.Load()
+	own := db.own.isOpen()
+	if !own {
+		if err := db.syncDBFile(ctx, asking); err != nil {
 			return err
 		}
-		if err := db.dir.sync(db.vfs, db.journalPath()); err != nil {
-			if wasNotTried(err) {
-				return err
-			}
-			db.fail("dir", err)
-			return db.failed()
+	}
+	// Whoever waits may be gone when it fails: what is in doubt is noted all the same.
+	err := cancellable(ctx, func() error {
+		err := db.syncRollbackFiles(own)
+		var failure *SyncError
+		if errors.As(err, &failure) {
+			db.inDoubt(failure)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -204,6 +212,24 @@ func (db *database) syncRollback(ctx context.Context, asking *dbFile) error {
 			return nil
 		}
 	}
+}
+
+// syncRollbackFiles syncs the database file through the library's own handle, if own is set, then the journal, then their directory.
+func (db *database) syncRollbackFiles(own bool) error {
+	if own {
+		if err := db.syncOwnDB(newWaiter()); err != nil {
+			return err
+		}
+	}
+	if err := db.syncJournal(); err != nil {
+		return err
+	}
+	err := db.dir.sync(db.vfs, db.journalPath())
+	if err == nil || wasNotTried(err) {
+		return err
+	}
+	db.fail("dir", err)
+	return db.failed()
 }
 
 func (db *database) journalPath() string { return db.name + "-journal" }
@@ -245,8 +271,7 @@ func (f *dbFile) syncReadOnly() error {
 
 // doubtful notes that a sync of the database file has failed that SQLite handles itself.
 func (db *database) doubtful(err error) *SyncError {
-	db.coverage.doubt.CompareAndSwap(nil, &SyncError{Err: err, Database: db.name, File: syncqueue.DB.String()})
-	return db.coverage.doubt.Load()
+	return db.inDoubt(&SyncError{Err: err, Database: db.name, File: syncqueue.DB.String()})
 }
 
 // countRollback counts a write to the database file that was made in a rollback-journal mode.

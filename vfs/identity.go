@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -46,6 +47,14 @@ func (v *asyncVFS) identify(file sqlitevfs.File, name string) (identity, error) 
 		return identity{key: inode(info), info: info}, nil
 	}
 	return identity{key: nameKey{v, name}}, nil
+}
+
+// number is the file's, as text, where the operating system has one.
+func (a identity) number() string {
+	if a.info == nil || a.key == nil {
+		return ""
+	}
+	return fmt.Sprint(a.key)
 }
 
 func (a identity) same(b identity) bool {

@@ -28,7 +28,7 @@ const markerSuffix = "-unsynced"
 const errorMax = 1000
 
 // ErrMarker is returned when a WAL is opened and the marker of a failed sync beside it, the file that ends in -unsynced,
-// can't be read, or isn't one. The text says what is wrong with it.
+// can't be read, or isn't one; and for the one of [ErrInDoubt] by whoever waits for durability. The text says what is wrong with it.
 //
 // What it would say is how much of the WAL a power cut may lose. If the machine was restarted since the failure, nothing that is left can be lost,
 // and the marker may be deleted. Else have the stock VFS checkpoint all of the WAL at synchronous=FULL, and then delete it.
@@ -106,6 +106,8 @@ type marker struct {
 	Salt []byte `json:"wal_salt,omitempty"`
 	// Durable is as far as the WAL with that header or salt was durable, in bytes.
 	Durable int64 `json:"durable_bytes"`
+	// Of is the number of the database file, if it has one, where the marker isn't of a WAL.
+	Of string `json:"database_file,omitempty"`
 	// Boot is when the system was started, if that has a name: after another start, what can be read is durable.
 	Boot string `json:"boot,omitempty"`
 
@@ -179,7 +181,7 @@ func (db *database) mark(u *unsynced, failure *SyncError) {
 	defer db.markers.mu.Unlock()
 	write := func() error {
 		// Another process may have failed too: what both take for durable is.
-		if old, raw, err := db.readMarker(); err == nil && old != nil && old.Boot == m.Boot && !bytes.Equal(raw, db.markers.raw) {
+		if old, raw, err := db.readMarker(db.markerPath()); err == nil && old != nil && old.Boot == m.Boot && !bytes.Equal(raw, db.markers.raw) {
 			if bytes.Equal(old.Header, m.Header) && bytes.Equal(old.Salt, m.Salt) {
 				m.Durable = min(m.Durable, old.Durable)
 			}
@@ -237,13 +239,13 @@ func (db *database) writeMarker(m marker) (err error) {
 	return errors.Join(db.markerVFS().WriteMarker(db.markerPath(), raw), db.vfs.syncDir(db.markerPath()))
 }
 
-// readMarker returns the marker, and what it is made of, or nil if there is none.
-func (db *database) readMarker() (*marker, []byte, error) {
-	raw, err := db.markerVFS().ReadMarker(db.markerPath())
+// readMarker returns the marker of that name, and what it is made of, or nil if there is none.
+func (db *database) readMarker(name string) (*marker, []byte, error) {
+	raw, err := db.markerVFS().ReadMarker(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
-	wrong := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrMarker, db.markerPath(), err) }
+	wrong := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrMarker, name, err) }
 	if err != nil {
 		return nil, nil, wrong(err)
 	}
@@ -262,7 +264,7 @@ func (db *database) recallMarker(header [walHeaderSize]byte, ok bool) (*unsynced
 	}
 	db.markers.mu.Lock()
 	defer db.markers.mu.Unlock()
-	m, raw, err := db.readMarker()
+	m, raw, err := db.readMarker(db.markerPath())
 	if err != nil {
 		return nil, err
 	}
@@ -338,7 +340,7 @@ func (db *database) unmark() error {
 	if seen == nil {
 		return nil
 	}
-	if _, raw, err := db.readMarker(); err != nil || !bytes.Equal(raw, seen) {
+	if _, raw, err := db.readMarker(db.markerPath()); err != nil || !bytes.Equal(raw, seen) {
 		return err
 	}
 	if err := db.markerVFS().DeleteMarker(db.markerPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -360,7 +362,7 @@ func (db *database) lookForMarker(inCheckpoint bool) error {
 	if db.markers.due.Load() {
 		return nil // it goes with the next sync
 	}
-	if m, _, err := db.readMarker(); m == nil {
+	if m, _, err := db.readMarker(db.markerPath()); m == nil {
 		return err
 	}
 	header, ok, err := readWALHeader(db.walHandle())

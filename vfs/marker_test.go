@@ -139,6 +139,7 @@ func TestMarkerWhileOpen(t *testing.T) {
 			path := filepath.Join(handlesDir(t), "test.db")
 			c := open(t, path, ours.register(t, "-ours"), wal, full, noAuto)
 			exec(t, c, "CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+			exec(t, c, sql) // once it is looked too for what was in doubt before
 			ours.looks.Store(0)
 			for range 100 {
 				exec(t, c, "INSERT INTO t VALUES(1)")

@@ -138,7 +138,7 @@ func (u *unsynced) is(header [walHeaderSize]byte, off rules.Set) {
 func (db *database) recall(wal sqlitevfs.File) (*unsynced, error) {
 	own := db.recallOwn()
 	if own == nil && !db.noMarker() {
-		if m, _, err := db.readMarker(); m == nil {
+		if m, _, err := db.readMarker(db.markerPath()); m == nil {
 			return nil, err
 		}
 	}
