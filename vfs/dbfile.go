@@ -56,14 +56,7 @@ type dbFile struct {
 	cleanup runtime.Cleanup
 	closed  bool
 
-	// H1: checkpointing is set from the sync of the WAL at the start of a checkpoint on,
-	// and checkpointErr is what came of it.
-	// checkpointOff is set in a checkpoint at synchronous=OFF.
-	checkpointing bool
-	checkpointErr error
-	checkpointOff bool
-	// checkpointBegan is when, and zero once its end was told.
-	checkpointBegan time.Time
+	phase phase
 	// takeBack is set from a failed sync at the end of a checkpoint until nBackfill is taken back.
 	takeBack bool
 }
@@ -143,7 +136,7 @@ func (f *dbFile) Truncate(size int64) error {
 	err := f.File.Truncate(size)
 	f.db.wrote(syncqueue.DB, 1)
 	f.countRollback()
-	if err == nil && f.wal != nil && f.checkpointOff {
+	if err == nil && f.wal != nil && f.phase.checkpointOff {
 		// H2: the whole WAL has been brought over, and SQLite says so next,
 		// to other processes too. At synchronous=OFF it asks for no sync before it does.
 		err = f.syncDB(true)
@@ -163,16 +156,16 @@ func (f *dbFile) writable() error {
 		return err
 	}
 	// H1: the start of a checkpoint has made the WAL durable. If SQLite didn't tell of it, now.
-	if f.wal != nil && !f.checkpointing {
+	if f.wal != nil && !f.phase.checkpointing {
 		f.startCheckpoint()
 	}
 	if f.wal == nil {
 		return f.db.settleDelete()
 	}
-	if f.checkpointErr == nil && f.db.unsynced.Load() != nil {
-		f.checkpointErr = f.wal.refreshCheckpointed(f.wal.read)
+	if f.phase.checkpointErr == nil && f.db.unsynced.Load() != nil {
+		f.phase.checkpointErr = f.wal.refreshCheckpointed(f.wal.read)
 	}
-	return f.checkpointErr
+	return f.phase.checkpointErr
 }
 
 // Sync makes the database file durable.
@@ -218,7 +211,7 @@ func (f *dbFile) syncDB(foreign bool) error {
 	err := db.await(context.Background(), f.waiter, syncqueue.Request[*waiter]{
 		File: syncqueue.DB, Seq: seq, Urgent: true,
 	}, func() error { return f.File.Sync(flags) })
-	if err != nil && f.checkpointing {
+	if err != nil && f.phase.checkpointing {
 		// The connection has the checkpoint lock.
 		db.takeBackNow()
 	}
@@ -237,7 +230,7 @@ func (f *dbFile) CheckpointDone() {
 	if f.wal == nil {
 		return
 	}
-	err := f.checkpointErr
+	err := f.phase.checkpointErr
 	if err == nil {
 		err = f.db.failed()
 	}
@@ -250,24 +243,20 @@ func (f *dbFile) CheckpointDone() {
 
 // endCheckpoint tells of the end of a checkpoint of SQLite's.
 func (f *dbFile) endCheckpoint(err error) {
-	if !f.checkpointBegan.IsZero() {
-		f.db.tellCheckpointEnded(CheckpointEndedInfo{Frames: -1, Duration: time.Since(f.checkpointBegan), Err: err})
-		f.checkpointBegan = time.Time{}
+	if took, ok := f.phase.told(time.Now()); ok {
+		f.db.tellCheckpointEnded(CheckpointEndedInfo{Frames: -1, Duration: took, Err: err})
 	}
 }
 
 // startCheckpoint makes the WAL durable before the first of its pages goes into the database file.
 func (f *dbFile) startCheckpoint() {
-	f.checkpointErr = nil
 	if f.wal == nil {
+		f.phase.checkpointErr = nil
 		return
 	}
 	f.endCheckpoint(nil)
-	f.checkpointing, f.checkpointBegan = true, time.Now()
+	f.phase.checkpoint(time.Now())
 	f.db.tellCheckpointBegan(false)
-	// But for OFF, SQLite has just asked for a sync of the WAL.
-	f.checkpointOff = !f.wal.syncAsked
-	f.wal.syncAsked = false
 	f.wal.count()
 	f.db.mu.Lock()
 	f.db.tally.checkpoints++
@@ -275,10 +264,10 @@ func (f *dbFile) startCheckpoint() {
 	if !f.db.rules.Off(rules.WALBeforeDB) {
 		// H1: a real sync, also where this process has written nothing.
 		// A WAL that was there at open, or that another process writes, counts as not durable.
-		if f.checkpointErr = f.db.lookForMarker(true); f.checkpointErr != nil {
+		if f.phase.checkpointErr = f.db.lookForMarker(true); f.phase.checkpointErr != nil {
 			return
 		}
-		f.checkpointErr = f.db.syncForeign(context.Background(), f.waiter)
+		f.phase.checkpointErr = f.db.syncForeign(context.Background(), f.waiter)
 	}
 }
 

@@ -44,10 +44,6 @@ type walFile struct {
 	commitFrame      bool
 	commitEnd        int64
 	commitGeneration uint64
-	// syncAsked is set once SQLite has asked for a sync: if a commit follows, it is at FULL.
-	// A later write doesn't clear it: where the last frame is padded to a sector,
-	// part of the padding is written after the sync.
-	syncAsked bool
 	// looked is set once a marker was looked for before a write.
 	looked bool
 	// newHeader is set from the write of the WAL's header until it is durable (H3).
@@ -97,7 +93,7 @@ func (w *walFile) Close() error {
 	w.count()
 	w.main.wal = nil
 	w.main.lease.wal = nil
-	w.main.checkpointing = false
+	w.main.phase.walClosed()
 	w.db.closeWAL(w.main)
 	return w.File.Close()
 }
@@ -113,7 +109,7 @@ func (w *walFile) WriteAt(p []byte, off int64) (n int, err error) {
 	if err := w.db.failed(); err != nil {
 		return 0, tag(err)
 	}
-	w.main.checkpointing = false
+	w.main.phase.walWritten()
 	header := off == 0 && len(p) == walHeaderSize
 	if !header && len(p) == frameHeaderSize && w.salt != salt(p[8:16]) {
 		w.salt = salt(p[8:16])
@@ -213,7 +209,8 @@ func (w *walFile) restart() error {
 		}
 	}
 	// What this handle wrote before belongs to a transaction that was rolled back.
-	w.syncAsked, w.end = false, 0
+	w.main.phase.walRestarted()
+	w.end = 0
 	w.db.resolved(0)
 	w.db.tellRestarted(used)
 	return nil
@@ -271,8 +268,7 @@ func (w *walFile) Sync(flags sqlitevfs.SyncFlag) error {
 		return tag(w.syncHeader())
 	}
 	w.count()
-	w.syncAsked = true
-	w.main.checkpointing = false
+	w.main.phase.walSync()
 	return nil
 }
 
@@ -290,9 +286,8 @@ func (w *walFile) count() {
 // commit ends a commit, which is visible and, so far, not durable.
 func (w *walFile) commit() error {
 	db, f := w.db, w.main
-	full := w.syncAsked
+	seq, n, full := w.published()
 	f.full = full
-	seq, n := w.published()
 	f.noteCommit()
 
 	if err := db.failed(); err != nil {
@@ -319,7 +314,7 @@ func (w *walFile) commit() error {
 // settle ends a commit of which SQLite won't speak any more, as at NORMAL, but without a wait.
 func (w *walFile) settle() {
 	w.db.writers.committed()
-	seq, _ := w.published()
+	seq, _, _ := w.published()
 	if !w.main.off {
 		w.db.mu.Lock()
 		w.db.request(seq, w.main.knobs)
@@ -328,15 +323,16 @@ func (w *walFile) settle() {
 	}
 }
 
-// published counts what was written. It returns the sequence that makes the commit durable, and its number.
-func (w *walFile) published() (seq, n uint64) {
+// published counts what was written. It returns the sequence that makes the commit durable, its number, and whether it is at FULL.
+func (w *walFile) published() (seq, n uint64, full bool) {
 	if w.commitFrame {
 		w.uncounted.end, w.uncounted.generation, w.uncounted.salt = w.commitEnd, w.commitGeneration, w.salt
 	}
 	seq, n = w.db.commits(w.uncounted, w.commitFrame)
-	w.uncounted, w.wrote, w.syncAsked, w.commitFrame, w.end = walBytes{}, false, false, false, 0
+	w.uncounted, w.wrote, w.commitFrame, w.end = walBytes{}, false, false, 0
+	full = w.main.phase.commit()
 	w.committed, w.frames = w.frames, 0
 	w.main.tokens.commits++
 	w.main.tokens.seq, w.main.tokens.noted = seq, false
-	return seq, n
+	return seq, n, full
 }
