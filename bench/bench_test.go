@@ -59,7 +59,9 @@ func besides() []besideRow {
 	}
 	return []besideRow{
 		row(Insert, 64, "real", "full", "stock", "full"),
+		row(Insert, 64, "real", "full", "async", "normal"),
 		row(Insert, 64, "sync+1ms", "full", "stock", "full"),
+		row(Insert, 64, "sync+5ms", "full", "stock", "full"),
 		row(Insert, 8, "real", "full", "stock", "full"),
 		row(Insert, 1, "real", "full", "stock", "full"),
 		row(Insert, 1, "real", "normal", "stock", "normal"),
