@@ -23,10 +23,14 @@ import (
 // On PostgreSQL there is River alone beside this: goqite and backlite are for SQLite.
 
 // pgPool opens a pool to a new database of a server, of a size as River's documentation has it for many workers.
-func pgPool(b *testing.B, s *pgtest.Server) *pgxpool.Pool {
+// Package postgres asks for a pool that is prepared for it; River gets one as pgx makes it.
+func pgPool(b *testing.B, s *pgtest.Server, prepare bool) *pgxpool.Pool {
 	c, err := pgxpool.ParseConfig(s.NewURL(b))
 	require.NoError(b, err)
 	c.MaxConns = 32
+	if prepare {
+		postgres.Prepare(c)
+	}
 	pool, err := pgxpool.NewWithConfig(b.Context(), c)
 	require.NoError(b, err)
 	return pool
@@ -49,7 +53,7 @@ func (*pgRiverWorker) Work(ctx context.Context, job *river.Job[riverArgs]) error
 
 // riverPG is River's client with its workers: it is told of new jobs by NOTIFY, and completes them in batches.
 func riverPG(b *testing.B, s *pgtest.Server, callers int) peer {
-	pool := pgPool(b, s)
+	pool := pgPool(b, s, false)
 	driver := riverpgxv5.New(pool)
 	m, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(b, err)
@@ -102,7 +106,7 @@ func riverPG(b *testing.B, s *pgtest.Server, callers int) peer {
 
 // oursPG is Run with its workers, and callers who wait, by the same pool.
 func oursPG(b *testing.B, s *pgtest.Server, callers int) peer {
-	pool := pgPool(b, s)
+	pool := pgPool(b, s, true)
 	st, err := postgres.New(b.Context(), pool)
 	require.NoError(b, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -134,7 +138,7 @@ func oursPG(b *testing.B, s *pgtest.Server, callers int) peer {
 
 // callsPG is the same by calls: each caller claims and completes, itself, some task for each that it creates.
 func callsPG(b *testing.B, s *pgtest.Server, _ int) peer {
-	pool := pgPool(b, s)
+	pool := pgPool(b, s, true)
 	st, err := postgres.New(b.Context(), pool)
 	require.NoError(b, err)
 	ctx := context.Background()
