@@ -109,3 +109,89 @@ func TestSettle(t *testing.T) {
 	require.NoError(t, other.Create(ctx, "again", tasks.Form, tasks.Relaxed()))
 	costs(1, "a relaxed change, after the restart")
 }
+
+// TestSettledReader: what is read and whether it is durable is one statement, for any number of tasks, and one waits only for its own changes.
+func TestSettledReader(t *testing.T) {
+	ctx := t.Context()
+	st, _, r := recorded(t, postgres.Config{Schema: server.NewSchema()})
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	require.NoError(t, st.Create(ctx, "b", tasks.Form))
+	require.NoError(t, st.Update(ctx, "b", tasks.Completed, "text"))
+	require.NoError(t, st.Settle(ctx))
+	one := func(f func()) {
+		t.Helper()
+		r.start()
+		f()
+		_, n := r.stop()
+		require.Equal(t, 1, n)
+	}
+	one(func() {
+		info, err := st.StatusSettled(ctx, "a")
+		require.NoError(t, err)
+		require.Equal(t, tasks.Pending, info.Status)
+	})
+	one(func() {
+		_, err := st.StatusSettled(ctx, "none")
+		require.ErrorIs(t, err, tasks.ErrNotFound)
+	})
+	one(func() {
+		res, err := st.ResultSettled(ctx, "b")
+		require.NoError(t, err)
+		require.Equal(t, `"text"`, string(res.Raw))
+		require.Equal(t, tasks.Completed, res.Status)
+	})
+	one(func() {
+		_, err := st.ResultSettled(ctx, "none")
+		require.ErrorIs(t, err, tasks.ErrNotFound)
+	})
+	one(func() {
+		infos, errs := st.StatusesSettled(ctx, []string{"b", "none", "a", "b"})
+		require.ErrorIs(t, errs[1], tasks.ErrNotFound)
+		require.Equal(t, []string{"b", "", "a", "b"}, []string{infos[0].ID, infos[1].ID, infos[2].ID, infos[3].ID})
+		require.Equal(t, []error{nil, nil}, []error{errs[0], errs[2]})
+	})
+}
+
+// TestSettledOfOthers: who asks for a task doesn't wait for what has become of another, and waits for what has become of it.
+func TestSettledOfOthers(t *testing.T) {
+	ctx := t.Context()
+	s := pgtest.StartTest(t, "wal_writer_delay=10s", "wal_writer_flush_after=1GB", "autovacuum=off")
+	open := func() *tasks.Store {
+		st, err := postgres.Open(ctx, s.TCP("postgres"))
+		require.NoError(t, err)
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	st, other := open(), open()
+	admin, err := pgx.Connect(ctx, s.TCP("postgres"))
+	require.NoError(t, err)
+	defer admin.Close(ctx)
+	syncs := func() (n int) {
+		require.NoError(t, admin.QueryRow(ctx, "SELECT count(*) FROM tasks.task_changes WHERE ids='{}' AND writer<>'-'").Scan(&n))
+		return n
+	}
+	require.NoError(t, st.Create(ctx, "rests", tasks.Form))
+	require.NoError(t, st.Settle(ctx))
+	require.NoError(t, other.Create(ctx, "changes", tasks.Form, tasks.Relaxed()))
+	before := syncs()
+	for range 3 {
+		_, err = st.StatusSettled(ctx, "rests")
+		require.NoError(t, err)
+		_, err = st.ResultSettled(ctx, "rests")
+		require.NoError(t, err)
+	}
+	require.Equal(t, before, syncs(), "nothing has become of it")
+	_, err = st.StatusSettled(ctx, "changes")
+	require.NoError(t, err)
+	require.Equal(t, before+1, syncs())
+
+	require.NoError(t, other.Create(ctx, "gone", tasks.Form, tasks.Relaxed()))
+	_, err = st.Status(ctx, "gone") // the control
+	require.NoError(t, err)
+	s.Kill()
+	require.NoError(t, s.Restart())
+	_, err = st.StatusSettled(ctx, "changes")
+	require.NoError(t, err)
+	_, err = st.StatusSettled(ctx, "gone")
+	require.ErrorIs(t, err, tasks.ErrNotFound)
+}
