@@ -408,13 +408,13 @@ func (db *database) waitDurable(ctx context.Context, asking *dbFile) error {
 
 // flush makes durable what this process has written.
 func (db *database) flush(ctx context.Context) error {
+	done, open := db.useWAL()
+	defer done()
 	if db.rollbackPending() {
-		if err := db.syncRollback(ctx, nil); err != nil {
+		if err := db.syncRollback(ctx, nil, open); err != nil {
 			return err
 		}
 	}
-	done, open := db.useWAL()
-	defer done()
 	if !open || !db.pending(syncqueue.WAL) {
 		return db.failed()
 	}

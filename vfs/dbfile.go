@@ -180,7 +180,8 @@ func (f *dbFile) Sync(flags sqlitevfs.SyncFlag) error {
 			f.db.answer(f.db.queue.Synced(syncqueue.DB, seq, f.db.now()))
 			f.db.mu.Unlock()
 		} else {
-			f.db.doubtful(err)
+			// SQLite takes this transaction back. What was committed before at OFF is another matter.
+			f.db.doubtful(err, f.db.lazyPending())
 		}
 		return err
 	}

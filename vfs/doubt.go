@@ -27,12 +27,13 @@ var ErrInDoubt = errors.New("asyncvfs: a sync has failed in a rollback-journal m
 
 func (db *database) doubtPath() string { return db.name + doubtSuffix }
 
-// inDoubt notes that a sync has failed that made commits of a rollback-journal mode durable.
-func (db *database) inDoubt(failure *SyncError) *SyncError {
+// inDoubt notes that a sync has failed that made commits of a rollback-journal mode durable:
+// until the database is closed, and, if it stays, for who opens it later too.
+func (db *database) inDoubt(failure *SyncError, stays bool) *SyncError {
 	if !db.coverage.doubt.CompareAndSwap(nil, failure) {
 		return db.coverage.doubt.Load()
 	}
-	if db.noMarker() {
+	if !stays || db.noMarker() {
 		return failure
 	}
 	raw, err := marker{Of: db.id.number(), Boot: bootID(), File: failure.File, Err: failure.Err.Error(), At: time.Now().UTC()}.encode()

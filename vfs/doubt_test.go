@@ -122,3 +122,21 @@ func TestDoubtLooks(t *testing.T) {
 	looks := base.looks.Load() - before
 	require.LessOrEqual(t, looks, int64(10), "one each for a WAL's marker, and none for this one")
 }
+
+// TestNoDoubt: a transaction that SQLite takes back leaves nothing in doubt, where nothing was committed at OFF before:
+// a database whose first sync fails, as it comes to WAL mode, is as good as new once it is opened anew.
+func TestNoDoubt(t *testing.T) {
+	rec := rollbackBase{newRecorder()}
+	f := &failing{kind: "sync", file: "db", err: syscall.EIO}
+	rec.before = f.hook
+	path, name := filepath.Join(t.TempDir(), "test.db"), register(t, rec)
+	c := open(t, path, name, full)
+	f.on.Store(true)
+	require.Error(t, c.Exec("PRAGMA journal_mode=wal"))
+	f.on.Store(false)
+	require.NoError(t, c.Close())
+	require.NoFileExists(t, path+"-doubtful")
+	c = open(t, path, name, wal, full)
+	exec(t, c, "CREATE TABLE t(x)")
+	require.Equal(t, "ok", query(t, c, "PRAGMA async_wait"))
+}

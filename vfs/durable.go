@@ -39,6 +39,8 @@ type FileSyncer interface {
 type coverage struct {
 	// writes to the database file in a rollback-journal mode, and how many of them are durable.
 	writes, durable atomic.Uint64
+	// lazy is how many there were by the last commit at OFF, which nobody has synced for SQLite.
+	lazy atomic.Uint64
 	// doubt is set once a sync has failed that made commits of a rollback-journal mode durable,
 	// or one of the database file that SQLite asked for, and handles itself:
 	// what others had written before is lost on a power cut, whatever it does.
@@ -70,6 +72,9 @@ func (db *database) rollbackPending() bool {
 	return db.coverage.writes.Load() != db.coverage.durable.Load()
 }
 
+// lazyPending reports whether some of them were made at OFF.
+func (db *database) lazyPending() bool { return db.coverage.lazy.Load() > db.coverage.durable.Load() }
+
 // sync makes all commits durable, by whichever process, in whichever journal mode, and the WAL is or isn't open.
 // asking is the connection's handle that asks, or nil.
 func (db *database) sync(ctx context.Context, asking *dbFile) error {
@@ -88,7 +93,7 @@ func (db *database) sync(ctx context.Context, asking *dbFile) error {
 				return ErrWALNotOpen
 			}
 		}
-		if err := db.syncRollback(ctx, asking); err != nil {
+		if err := db.syncRollback(ctx, asking, open); err != nil {
 			return err
 		}
 	}
@@ -182,8 +187,8 @@ func cancellable(ctx context.Context, f func() error) error {
 	}
 }
 
-// syncRollback makes all commits durable that were made in a rollback-journal mode.
-func (db *database) syncRollback(ctx context.Context, asking *dbFile) error {
+// syncRollback makes all commits durable that were made in a rollback-journal mode, which it may have left for WAL mode since then.
+func (db *database) syncRollback(ctx context.Context, asking *dbFile, inWAL bool) error {
 	if err := db.lookForDoubt(); err != nil {
 		return err
 	}
@@ -199,7 +204,8 @@ func (db *database) syncRollback(ctx context.Context, asking *dbFile) error {
 		err := db.syncRollbackFiles(own)
 		var failure *SyncError
 		if errors.As(err, &failure) {
-			db.inDoubt(failure)
+			// In WAL mode, what was committed before at a level other than OFF was made durable by SQLite.
+			db.inDoubt(failure, !inWAL || db.lazyPending())
 		}
 		return err
 	})
@@ -266,12 +272,12 @@ func (f *dbFile) syncReadOnly() error {
 	if err == nil || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL) {
 		return nil // where nothing can be written all is durable
 	}
-	return f.db.doubtful(err)
+	return f.db.doubtful(err, true)
 }
 
-// doubtful notes that a sync of the database file has failed that SQLite handles itself.
-func (db *database) doubtful(err error) *SyncError {
-	return db.inDoubt(&SyncError{Err: err, Database: db.name, File: syncqueue.DB.String()})
+// doubtful notes that a sync of the database file by a connection's handle has failed.
+func (db *database) doubtful(err error, stays bool) *SyncError {
+	return db.inDoubt(&SyncError{Err: err, Database: db.name, File: syncqueue.DB.String()}, stays)
 }
 
 // countRollback counts a write to the database file that was made in a rollback-journal mode.
@@ -287,11 +293,14 @@ func (f *dbFile) countRollback() {
 func (f *dbFile) commitRollback() error {
 	f.wroteDB = false
 	f.tokens.commits++
+	if f.off {
+		f.db.coverage.lazy.Store(f.db.coverage.writes.Load())
+	}
 	if Mode(f.db.mode.Load()) != Sync {
 		return nil
 	}
 	ctx := f.context()
-	err := f.db.syncRollback(ctx, f)
+	err := f.db.syncRollback(ctx, f, false)
 	if err != nil && err == ctx.Err() {
 		f.db.cancelled()
 		return ErrDurabilityUnknown
