@@ -175,14 +175,18 @@ func (c *Crash) synced(f *crashFile, e *Event) {
 		}
 		return
 	}
-	// A sector that was lost and then written again goes to the disk as a whole.
+	// A sector that was lost and then written again goes to the disk as a whole: where writes may spoil what is beside them, one of the disk's.
+	unit := int64(1)
+	if !c.cfg.Powersafe {
+		unit = max(1, int64(c.cfg.SectorSize)/sectorSize)
+	}
 	var dirty map[int64]bool
 	if f.newest != nil {
 		dirty = map[int64]bool{}
 		for _, p := range f.pending {
 			if w := &c.trace[p.event]; p.event < e.Pair && !p.lost && w.Kind == Write {
 				for s := range sectors(w) {
-					dirty[s] = true
+					dirty[s/unit] = true
 				}
 			}
 		}
@@ -204,7 +208,7 @@ func (c *Crash) synced(f *crashFile, e *Event) {
 			whole := true
 			for s, part := range sectors(w) {
 				switch {
-				case !dirty[s]:
+				case !dirty[s/unit]:
 					whole = false
 				case f.newest[s] <= p.event:
 					f.durable = put(f.durable, w.Data[part.from:part.to], w.Off+part.from)
@@ -307,8 +311,8 @@ func (c *Crash) content(id int, choice Choice, r *rand.Rand) []byte {
 			written = max(written, w.Off+int64(len(w.Data)))
 		}
 		for s, part := range sectors(w) {
-			if f.newest != nil && f.newest[s] > p.event {
-				continue
+			if event, ok := f.newest[s]; ok && event >= p.event {
+				continue // durable, or overwritten by what is
 			}
 			cut, seen := cuts[s]
 			if !seen {

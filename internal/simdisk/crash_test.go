@@ -346,3 +346,21 @@ func TestCrashModel(t *testing.T) {
 		}
 	}
 }
+
+// TestCrashHarmAgain: where a write that is torn harms its sector, one that is lost can't do so any more once the sector was written again,
+// which goes to the disk as a whole; and can until then.
+func TestCrashHarmAgain(t *testing.T) {
+	img := Image{"f": fill("oooo")}
+	show := func(img Image) string { return letters(img["f"]) }
+	p := newPlayer(t, img, Config{SectorSize: 2 * sectorSize}).play(strings.Fields("w0aaa X w0b s")...)
+	c := crash(p.d, img)
+	require.Equal(t, "baoo", show(c.Image(None)))
+	seen := map[string]bool{}
+	for n := range Choice(2000) {
+		seen[show(c.Image(Random+n))] = true
+	}
+	for state := range seen {
+		require.Equal(t, "ba", state[:2])
+	}
+	require.Greater(t, len(seen), 4, "the other sector's is in doubt, and may harm what is beside it")
+}
