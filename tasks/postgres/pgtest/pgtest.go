@@ -59,6 +59,7 @@ type Server struct {
 	bin  string
 	cmd  *exec.Cmd
 	done chan struct{}
+	lock *os.File // of the folder, as long as this process lives
 	n    atomic.Int64
 }
 
@@ -106,16 +107,39 @@ func newServer() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	removeLeft(shortTemp())
 	// A socket's path may have about 100 bytes.
-	dir, err := os.MkdirTemp(shortTemp(), "pgt")
+	dir, err := os.MkdirTemp(shortTemp(), folderPrefix)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{Dir: dir, bin: bin}
-	if s.Port, err = freePort(); err != nil {
+	if s.lock, err = hold(dir); err == nil {
+		s.Port, err = freePort()
+	}
+	if err == nil {
+		err = own(dir)
+	}
+	if err != nil {
+		s.Remove()
 		return nil, err
 	}
-	return s, own(dir)
+	return s, nil
+}
+
+const (
+	folderPrefix = "pgt"
+	lockName     = "owner.lock"
+)
+
+// removeLeft deletes the folders of servers whose tests were killed: those whose lock nobody has any more.
+func removeLeft(temp string) {
+	dirs, _ := filepath.Glob(filepath.Join(temp, folderPrefix+"*"))
+	for _, dir := range dirs {
+		if left(dir) {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 func shortTemp() string {
@@ -232,6 +256,9 @@ func (s *Server) Remove() {
 		s.Kill()
 	}
 	os.RemoveAll(s.Dir)
+	if s.lock != nil {
+		s.lock.Close()
+	}
 }
 
 // URL returns the address of a database.

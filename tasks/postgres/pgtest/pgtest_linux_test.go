@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +29,7 @@ func TestServerOf(t *testing.T) {
 	select {}
 }
 
-// TestKilledTest: a server doesn't outlive the test that has started it, also if that is killed.
+// TestKilledTest: a server doesn't outlive the test that has started it, also if that is killed, and its folder is deleted by the next one.
 func TestKilledTest(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestServerOf$", "-test.v")
 	cmd.Env = append(os.Environ(), "PGTEST_SERVER_OF=1")
@@ -47,9 +48,13 @@ func TestKilledTest(t *testing.T) {
 	require.NotZero(t, pid, "the server hasn't started")
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, syscall.Kill(pid, 0))
+	pgtest.RemoveLeft(filepath.Dir(dir))
+	require.FileExists(t, filepath.Join(dir, "data", "postmaster.pid"), "the folder of a server that runs")
 	require.NoError(t, cmd.Process.Kill())
 	cmd.Wait()
 	require.Eventually(t, func() bool { return gone(pid) }, 20*time.Second, 5*time.Millisecond, "the server runs on")
+	pgtest.RemoveLeft(filepath.Dir(dir))
+	require.NoDirExists(t, dir)
 }
 
 // gone reports whether a process has ended. One that nobody has waited for yet has.

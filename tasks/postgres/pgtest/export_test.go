@@ -1,0 +1,4 @@
+package pgtest
+
+// RemoveLeft is what each start of a server begins with.
+var RemoveLeft = removeLeft
