@@ -82,11 +82,26 @@ func (l *changeLog) look(ctx context.Context, b *backend) (ids []string, all boo
 	if n == manyChanges {
 		return nil, true, nil
 	}
-	if time.Since(l.trimmed) > trimEvery {
-		l.trimmed = time.Now()
-		if err := b.durably(ctx, func(batch *pgx.Batch) { batch.Queue(b.stmt(trimLog), keepChanges, "tasks trim "+b.schema) }); err != nil {
-			b.log.Warn("tasks: trim the log of changes", "error", err)
-		}
-	}
+	l.trimIfDue(ctx, b)
 	return ids, false, nil
+}
+
+// trim bounds the log, now and then.
+func (l *changeLog) trim(ctx context.Context, b *backend) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	l.trimIfDue(ctx, b)
+}
+
+// trimIfDue is called with the lock held.
+func (l *changeLog) trimIfDue(ctx context.Context, b *backend) {
+	if time.Since(l.trimmed) <= b.trimEvery {
+		return
+	}
+	l.trimmed = time.Now()
+	if err := b.durably(ctx, func(batch *pgx.Batch) { batch.Queue(b.stmt(trimLog), keepChanges, "tasks trim "+b.schema) }); err != nil && ctx.Err() == nil {
+		b.log.Warn("tasks: trim the log of changes", "error", err)
+	}
 }

@@ -94,6 +94,7 @@ func (n *notifier) send() {
 			if err != nil && n.ctx.Err() == nil {
 				n.log.Warn("tasks: notify", "error", err)
 			}
+			n.feed.trim(n.ctx, n.backend) // who changes tasks may never wait for one
 		}
 		select {
 		case <-n.ctx.Done():
@@ -106,22 +107,26 @@ func (n *notifier) send() {
 // listen hears of changes by other processes, on a connection of its own, as long as the backend is open.
 func (n *notifier) listen() {
 	defer n.done.Done()
-	var p pause
-	for n.ctx.Err() == nil {
-		err := n.hear(func() { p = pause{} })
+	var wait time.Duration
+	for first := true; n.ctx.Err() == nil; first = false {
+		err := n.hear(func() { wait = 0 })
 		n.mu.Lock()
+		listened := n.listening
 		n.listening = false
 		n.mu.Unlock()
 		if n.ctx.Err() != nil {
 			return
 		}
 		n.log.Warn("tasks: can't hear notifications, and look at the log of changes instead", "error", err, "every", n.poll)
-		n.look()
+		if first || listened {
+			n.look() // what wasn't heard of
+		}
 		if errors.Is(err, errDeaf) {
 			return
 		}
+		wait = min(max(2*wait, 10*time.Millisecond), listenAgain*n.poll)
 		select {
-		case <-p.next():
+		case <-n.after(wait):
 		case <-n.ctx.Done():
 		}
 	}

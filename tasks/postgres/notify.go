@@ -8,10 +8,23 @@ import (
 	"github.com/docusnap/asyncvfs/tasks/internal/waiters"
 )
 
+// An idle process has at most one query a second for the server: a look each time, and three for a claim, which looks at the connection
+// first and sets how durable it is.
+const (
+	defaultPoll = 1500 * time.Millisecond
+	// listenPolls is how much rarer it looks while it hears of changes.
+	listenPolls = 4
+	// claimPolls is how much rarer a worker without a task claims.
+	claimPolls = 10
+	// listenAgain is how long, in polls, it waits at most before it tries to listen again where it can't.
+	listenAgain = 20
+)
+
 // notifier tells those who wait that a task may have changed.
 type notifier struct {
 	*backend
 	poll     time.Duration
+	after    func(time.Duration) <-chan time.Time
 	noListen bool
 	feed     changeLog
 	looks    chan struct{} // asks for a look at the log
@@ -135,8 +148,7 @@ func signal(c chan struct{}) {
 // watch looks at the log of changes now and then, while somebody waits.
 func (n *notifier) watch() {
 	defer n.done.Done()
-	timer := time.NewTimer(n.poll)
-	defer timer.Stop()
+	timer := n.after(n.poll)
 	for failed := false; ; {
 		asked := false
 		select {
@@ -144,7 +156,7 @@ func (n *notifier) watch() {
 			return
 		case <-n.looks:
 			asked = true
-		case <-timer.C:
+		case <-timer:
 		}
 		n.mu.Lock()
 		listening, waiting := n.listening, !n.waiting.Empty()
@@ -158,14 +170,14 @@ func (n *notifier) watch() {
 		}
 		wait := n.poll
 		if listening {
-			wait *= 4
+			wait *= listenPolls
 		}
-		timer.Reset(wait)
+		timer = n.after(wait)
 	}
 }
 
 func (n *notifier) lookAtLog() error {
-	ctx, cancel := context.WithTimeout(n.ctx, n.timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(n.ctx, unpinged{}, true), n.timeout)
 	defer cancel()
 	ids, all, err := n.feed.look(ctx, n.backend)
 	if err != nil {
@@ -190,4 +202,4 @@ func (n *notifier) close() {
 }
 
 // ClaimPoll is how often a worker without a task looks for one: who waits for any task is told of all that a claim has to wait for.
-func (b *backend) ClaimPoll() time.Duration { return 5 * b.notifier.poll }
+func (b *backend) ClaimPoll() time.Duration { return claimPolls * b.notifier.poll }

@@ -29,7 +29,8 @@ type Config struct {
 	// Timeout is how long the server may take for an answer. A change that takes longer is [tasks.ErrOutcomeUnknown]. Default 30s.
 	Timeout time.Duration
 	// Poll is how often a process that waits looks at the log of changes if it can't LISTEN, as through a pooler in transaction mode.
-	// Default 1s. If it can, it looks every 4 times that, for what a process has changed that died before it could tell.
+	// Default 1.5s. If it can, it looks every 4 times that, for what a process has changed that died before it could tell.
+	// Workers without a task look for one every 10 times that besides.
 	Poll time.Duration
 	// NoListen makes it poll only.
 	NoListen bool
@@ -38,7 +39,9 @@ type Config struct {
 	// Clock, for tests, replaces the server's clock.
 	Clock func() time.Time
 
-	off switchedOff // for controls
+	off       switchedOff                            // for controls
+	trimEvery time.Duration                          // for tests
+	after     func(d time.Duration) <-chan time.Time // for tests, replaces time.After where a process waits
 }
 
 // Open opens the tables in the database at a URL or a connection string, as [pgxpool.ParseConfig] takes it,
@@ -85,7 +88,7 @@ func (c Config) New(ctx context.Context, pool *pgxpool.Pool, opts ...tasks.Optio
 }
 
 // Prepare sets what a pool needs that is given to [New]: plans that use the indexes also while the tables are small, since they are kept
-// while the tables grow, no planning for each call, and an error for a commit that a synchronous standby may not have. [Open] does it by itself.
+// while the tables grow, no planning for each call, no ping before a look that nobody waits for, and an error for a commit that a synchronous standby may not have. [Open] does it by itself.
 func Prepare(c *pgxpool.Config) {
 	after, notice := c.AfterConnect, c.ConnConfig.OnNotice
 	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -97,6 +100,13 @@ func Prepare(c *pgxpool.Config) {
 		_, err := conn.Exec(ctx, planner)
 		return err
 	}
+	ping := c.ShouldPing
+	if ping == nil {
+		ping = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > time.Second } // pgx's own
+	}
+	c.ShouldPing = func(ctx context.Context, p pgxpool.ShouldPingParams) bool {
+		return ctx.Value(unpinged{}) == nil && ping(ctx, p)
+	}
 	c.ConnConfig.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
 		noticed(conn, n)
 		if notice != nil {
@@ -104,6 +114,9 @@ func Prepare(c *pgxpool.Config) {
 		}
 	}
 }
+
+// unpinged marks the context of a query that can as well fail on a connection that has ended: a ping before it would be a second one.
+type unpinged struct{}
 
 // planner keeps the plans that the queries are written for.
 const planner = `SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
@@ -114,7 +127,7 @@ func (c Config) open(ctx context.Context, pool *pgxpool.Pool, closePool func(), 
 	b := &backend{
 		pool: pool, closePool: closePool, schema: cmp.Or(c.Schema, "tasks"), clock: c.Clock,
 		patience: cmp.Or(c.Patience, 30*time.Second), timeout: cmp.Or(c.Timeout, 30*time.Second), log: c.Logger,
-		writer: rand.Text(), stmts: map[string]string{}, off: c.off,
+		writer: rand.Text(), stmts: map[string]string{}, off: c.off, trimEvery: cmp.Or(c.trimEvery, trimEvery),
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -123,7 +136,10 @@ func (c Config) open(ctx context.Context, pool *pgxpool.Pool, closePool func(), 
 	writers := cmp.Or(c.Writers, 2)
 	b.durable.init(b, writers, true)
 	b.relaxed.init(b, writers, false)
-	b.notifier.init(b, cmp.Or(c.Poll, time.Second), c.NoListen)
+	b.notifier.init(b, cmp.Or(c.Poll, defaultPoll), c.NoListen)
+	if b.notifier.after = c.after; c.after == nil {
+		b.notifier.after = time.After
+	}
 	if err := b.setUp(ctx); err != nil {
 		b.stop()
 		return nil, fmt.Errorf("open tasks in schema %s: %w", b.schema, err)
@@ -151,6 +167,7 @@ type backend struct {
 	timeout   time.Duration
 	log       *slog.Logger
 	off       switchedOff
+	trimEvery time.Duration
 
 	ctx  context.Context // is done once the backend is closed
 	stop context.CancelFunc

@@ -190,26 +190,3 @@ func plan(t *testing.T, tx pgx.Tx, set, sql string, args []any) string {
 	require.NoError(t, err, sql)
 	return strings.Join(lines, "\n")
 }
-
-// TestIdle: a process that waits, and whose workers have nothing to do, asks the server less than once a second.
-func TestIdle(t *testing.T) {
-	st, _, r := recorded(t, postgres.Config{})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	require.NoError(t, st.Create(ctx, "far", tasks.Form, tasks.RunAt(time.Now().Add(time.Hour))))
-	done := make(chan error, 2)
-	go func() {
-		done <- st.Run(ctx, map[tasks.Type]tasks.Handler{tasks.Form: func(context.Context, tasks.Info) (any, error) { return 1, nil }}, 4)
-	}()
-	go func() { _, err := st.Wait(ctx, "far"); done <- err }()
-	time.Sleep(2 * time.Second) // what it begins with
-	r.start()
-	time.Sleep(10 * time.Second)
-	_, n := r.stop()
-	t.Logf("%d queries in 10 seconds", n)
-	require.LessOrEqual(t, n, 10)
-	require.Positive(t, n, "nothing was counted")
-	cancel()
-	<-done
-	<-done
-}
