@@ -134,3 +134,6 @@ bench-contexts: ## commits whose contexts can be cancelled beside such that can'
 
 bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
 	cd bench/peers && go test -run '^$$' -bench Peers -benchtime 1x .
+
+bench-postgres: ## package tasks on PostgreSQL: beside River, a look-up beside bare pgx, and bloat, into bench/out (a few minutes)
+	bench/run.sh postgres.txt 1 bench/peers -short -run '^$$' -bench 'Postgres' -benchtime 1x -timeout 20m .
