@@ -61,6 +61,9 @@ hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
 soak: ## processes that use one database in every way for an hour, one of them killed at random (SOAK=1h)
 	go test -v -count=1 -timeout 0 ./internal/soak -soak $(or $(SOAK),1h)
 
+soak-http: ## clients of many sorts that come, stall, break off and go, at a server of tasks for an hour (SOAK=1h)
+	go test -v -count=1 -timeout 0 -run 'TestSoak$$' ./internal/soakhttp -soak $(or $(SOAK),1h)
+
 service: ## run a service for real: workers in three processes that die, hang and panic, a clock that is set (N=10000 documents)
 	go test -v -run TestService -timeout 0 ./tasks -documents $(or $(N),10000)
 
