@@ -16,6 +16,8 @@ var (
 	ErrBroken = errors.New("the backend can't go on")
 	// ErrTransition is what a [*TransitionError] is, for [errors.Is].
 	ErrTransition = errors.New("transition not allowed")
+	// ErrUnreadable is what the error is for a task that others have written, of which a time isn't one. Lists leave it out.
+	ErrUnreadable = errors.New("task can't be read")
 	// ErrInvalid is what an [*InputError] is, for [errors.Is].
 	ErrInvalid = errors.New("invalid input")
 	// ErrTooLarge is, beside [ErrInvalid], what the error is for an input or a result that is larger than [MaxResult].
@@ -87,3 +89,10 @@ func clockError(err error) bool {
 	var input *InputError
 	return errors.As(err, &input) && input.Name == "Clock"
 }
+
+// unreadable is an [ErrUnreadable]. It says what can't be read.
+type unreadable string
+
+func (u unreadable) Error() string { return string(u) }
+
+func (u unreadable) Is(target error) bool { return target == ErrUnreadable }

@@ -199,7 +199,7 @@ func seconds(s *sqlite3.Stmt, column int) (time.Time, error) {
 	n := s.ColumnInt64(column)
 	if t := s.ColumnType(column); t != sqlite3.INTEGER && t != sqlite3.FLOAT || n < minTime || n > maxTime {
 		text := s.ColumnText(column)
-		return time.Time{}, fmt.Errorf("%s is %.40q in the database: want seconds since 1970, in the years 0 to 9999", s.ColumnName(column), text)
+		return time.Time{}, unreadable(fmt.Sprintf("%s is %.40q in the database: want seconds since 1970, in the years 0 to 9999", s.ColumnName(column), text))
 	}
 	return time.Unix(n, 0).UTC(), nil
 }
