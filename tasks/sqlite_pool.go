@@ -44,6 +44,12 @@ func (p *readerPool) lend(ctx context.Context, f func(*reader) error) error {
 	err = interrupted(ctx, f(r))
 	// A cancelled context shall not break the connection later.
 	r.conn.SetInterrupt(context.Background())
+	// Neither shall a transaction that it has left open, such as one whose BEGIN was interrupted when it was done.
+	if !r.conn.GetAutocommit() {
+		if e := r.conn.run("ROLLBACK"); e != nil {
+			return errors.Join(err, e, r.close())
+		}
+	}
 	if p.once {
 		return errors.Join(err, r.close())
 	}

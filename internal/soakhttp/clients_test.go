@@ -117,7 +117,7 @@ func (s *soak) noteAcked(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acked[id] = time.Now()
-	if len(s.acked)%100 == 0 {
+	if s.number%100 == 0 {
 		for id, at := range s.acked {
 			if time.Since(at) > retention/2 {
 				delete(s.acked, id)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -43,6 +44,7 @@ func serve(path, fault string) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	h, err := taskhttp.New(st, taskhttp.Tokens(taskhttp.Token{Secret: secret, Principal: taskhttp.Principal{Name: "soak", Rights: taskhttp.Admin}}),
+		taskhttp.Logger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
 		taskhttp.ClientTime(tooSlow, tooSlow), taskhttp.Heartbeat(500*time.Millisecond), taskhttp.MaxWait(5*time.Second),
 		taskhttp.MaxStreams(5000, 5000), taskhttp.MaxWaiting(5000, 5000))
 	if err != nil {
