@@ -58,6 +58,9 @@ hunt-tasks: ## check N states that a power cut leaves of task tables, on all cor
 hunt-kill: ## kill a process with many writers N times (N=1000 SEED=random)
 	go test -v -run TestKilledAtRandom -timeout 0 ./vfs -kills $(or $(N),1000) -killseed $(or $(SEED),$(shell date +%s))
 
+hunt-walreset: ## count how often an old SQLite's WAL-reset bug strikes beside each way to checkpoint (N=40 runs of half a second each)
+	cd internal/clients && go test -v -count=1 -run TestHowOften -timeout 0 ./walreset -runs $(or $(N),40)
+
 soak: ## processes that use one database in every way for an hour, one of them killed at random (SOAK=1h)
 	go test -v -count=1 -timeout 0 ./internal/soak -soak $(or $(SOAK),1h)
 
@@ -134,6 +137,9 @@ bench-growth: ## package tasks beside up to a million tasks, and 10,000 who wait
 
 bench-contexts: ## commits whose contexts can be cancelled beside such that can't, through database/sql (about 1 minute)
 	@bench/run.sh contexts.txt 1 . -short -run '^$$' -bench Contexts -benchtime 1x ./bench
+
+bench-tuning: ## what the settings of vfs/TUNING.md bring, put into that page (about 5 minutes)
+	go run ./bench/tuning -page vfs/TUNING.md
 
 bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
 	cd bench/peers && go test -run '^$$' -bench Peers -benchtime 1x .

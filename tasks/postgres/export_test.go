@@ -1,6 +1,11 @@
 package postgres
 
-import "time"
+import (
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
 
 // How often a process asks the server, in polls.
 const (
@@ -21,4 +26,9 @@ func (c Config) After(after func(time.Duration) <-chan time.Time) Config {
 func (c Config) TrimEvery(d time.Duration) Config {
 	c.trimEvery = d
 	return c
+}
+
+// Render returns a statement of the package as it is run on a schema.
+func Render(schema, s string) string {
+	return strings.NewReplacer("@", pgx.Identifier{schema}.Sanitize()+".", "{now}", nowMS).Replace(s)
 }

@@ -54,7 +54,8 @@ func (p *Problem) Error() string {
 
 // problem writes a problem as the answer.
 func (h *Handler) problem(w http.ResponseWriter, r *http.Request, p *Problem) {
-	if p.Status >= 500 {
+	// Where the client has gone, there is nobody to answer, and nothing has gone wrong here.
+	if p.Status >= 500 && r.Context().Err() == nil {
 		h.log.LogAttrs(r.Context(), levelOf(p), "request failed", attrsOf(r, p)...)
 	}
 	body, err := json.Marshal(p)

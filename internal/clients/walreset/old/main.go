@@ -1,6 +1,9 @@
 // Program old does one passive checkpoint with an SQLite that has the WAL-reset bug (3.51.1),
 // and pauses between its look at the WAL's header and its test for work to do.
 // It reads a line from its input to go on, and writes one for each step.
+//
+//	old PATH
+//	old PATH PAUSE AUTOCHECKPOINT    # goes on committing, with checkpoints as SQLite does them, until its input ends
 package main
 
 /*
@@ -9,14 +12,18 @@ package main
 
 int registerPaused(void);
 void armPause(void);
+void delayPauses(int us);
 */
 import "C"
 
 import (
 	"database/sql"
 	"fmt"
+	"io"
 	"log"
 	"os"
+	"sync/atomic"
+	"time"
 
 	_ "github.com/mattn/go-sqlite3"
 )
@@ -36,6 +43,12 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println("ready", version)
+	if len(os.Args) > 2 {
+		if err := goOn(db, os.Args[2], os.Args[3]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	var line [1]byte // unbuffered: C reads the next line
 	if _, err := os.Stdin.Read(line[:]); err != nil {
 		log.Fatal(err)
@@ -47,4 +60,27 @@ func main() {
 	}
 	fmt.Println("done", busy, frames, done)
 	os.Stdin.Read(line[:])
+}
+
+// goOn commits rows until the input ends, and says how many there are. Each of its checkpoints that finds the header changed pauses.
+func goOn(db *sql.DB, pause, autoCheckpoint string) error {
+	d, err := time.ParseDuration(pause)
+	if err != nil {
+		return err
+	}
+	if _, err := db.Exec("PRAGMA busy_timeout=10000; PRAGMA synchronous=normal; PRAGMA wal_autocheckpoint=" + autoCheckpoint); err != nil {
+		return err
+	}
+	C.delayPauses(C.int(d.Microseconds()))
+	var ended atomic.Bool
+	go func() { io.Copy(io.Discard, os.Stdin); ended.Store(true) }()
+	rows := 0
+	for ; !ended.Load(); rows++ {
+		if _, err := db.Exec("INSERT INTO old VALUES(randomblob(500))"); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("rows", rows)
+	return db.Close()
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 // The beginnings of SQLite's structs, which it keeps compatible. https://sqlite.org/c3ref/io_methods.html
 typedef long long i64;
@@ -31,8 +32,9 @@ static methods paused;
 static int (*unfetch)(file *, i64, void *);
 static int (*openFile)(vfs *, const char *, file *, int, int *);
 static int armed;
+static int delay; // of each such pause, in microseconds
 
-static int pause(file *f, i64 at, void *p) {
+static int pausing(file *f, i64 at, void *p) {
 	if (armed) {
 		char line[80];
 		armed = 0;
@@ -40,6 +42,7 @@ static int pause(file *f, i64 at, void *p) {
 		fflush(stdout);
 		if (!fgets(line, sizeof line, stdin)) return 10;
 	}
+	if (delay > 0) usleep(delay);
 	return unfetch(f, at, p);
 }
 
@@ -49,7 +52,7 @@ static int openPaused(vfs *v, const char *name, file *f, int flags, int *out) {
 		memcpy(&paused, f->methods, sizeof paused);
 		if (paused.version < 3) return 1;
 		unfetch = paused.unfetch;
-		paused.unfetch = pause;
+		paused.unfetch = pausing;
 		f->methods = &paused;
 	}
 	return rc;
@@ -67,3 +70,4 @@ int registerPaused(void) {
 }
 
 void armPause(void) { armed = 1; }
+void delayPauses(int us) { delay = us; }
