@@ -97,4 +97,3 @@ func (s setting) measure(ctx context.Context, t bench.Timing) (o outcome, err er
 	o.Result, err = bench.Run(ctx, s.workload, s.setup.Level, t, dir, s.setup.Tuned(dir, s.options...))
 	return o, err
 }
-
