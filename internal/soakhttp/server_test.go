@@ -179,13 +179,16 @@ func faulty(fault string, st *tasks.Store, h http.Handler) http.Handler {
 
 var files []*os.File
 
-// forgetful leaves out events now and then.
+// forgotten is how many writes have told of a task that is done, of which every other one is left out.
+var forgotten atomic.Int64
+
+// forgetful leaves out events.
 type forgetful struct{ http.ResponseWriter }
 
 func (f *forgetful) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 func (f *forgetful) Write(text []byte) (int, error) {
-	if i := bytes.LastIndex(text, []byte("\nid: ")); i >= 0 && bytes.HasPrefix(text, []byte("event: task")) && rand.IntN(5) == 0 {
+	if i := bytes.LastIndex(text, []byte("\nid: ")); i >= 0 && bytes.Contains(text, []byte(`"completed"`)) && forgotten.Add(1)%2 == 0 {
 		if _, err := f.ResponseWriter.Write(text[i+1:]); err != nil {
 			return 0, err
 		}

@@ -269,7 +269,7 @@ func TestSoakNotices(t *testing.T) {
 		"descriptors": {"descriptors: ", time.Minute},
 		"heap":        {"bytes of heap: ", time.Minute},
 		"hang":        {"stats: no progress", 4 * time.Second},
-		"events":      {"event was lost", 5 * time.Second},
+		"events":      {"event was lost", 10 * time.Second},
 		"tasks":       {"acknowledged|status 404", time.Minute},
 	} {
 		if fault == "descriptors" && runtime.GOOS != "linux" {

@@ -270,7 +270,7 @@ func (r *resumer) waiting() (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, at := range r.expect[r] {
-		if time.Since(at) > r.patience && time.Since(r.heard) > r.patience {
+		if most := r.patience / 2; time.Since(at) > most && time.Since(r.heard) > most { // before it is taken to hang
 			return 0, fmt.Errorf("an event was lost: task %s was created %v ago, and isn't heard of", id, time.Since(at).Round(time.Millisecond))
 		}
 	}
