@@ -1,0 +1,5 @@
+//go:build !race || !wazero
+
+package soakhttp
+
+const falseRaces = false
