@@ -3,7 +3,7 @@
 // It reads a line from its input to go on, and writes one for each step.
 //
 //	old PATH
-//	old PATH PAUSE AUTOCHECKPOINT    # goes on committing, with checkpoints as SQLite does them, until its input ends
+//	old PATH PAUSE AUTOCHECKPOINT MODE    # goes on until its input ends
 package main
 
 /*
@@ -44,7 +44,7 @@ func main() {
 	}
 	fmt.Println("ready", version)
 	if len(os.Args) > 2 {
-		if err := goOn(db, os.Args[2], os.Args[3]); err != nil {
+		if err := goOn(db, os.Args[2], os.Args[3], os.Args[4]); err != nil {
 			log.Fatal(err)
 		}
 		return
@@ -62,8 +62,8 @@ func main() {
 	os.Stdin.Read(line[:])
 }
 
-// goOn commits rows until the input ends, and says how many there are. Each of its checkpoints that finds the header changed pauses.
-func goOn(db *sql.DB, pause, autoCheckpoint string) error {
+// goOn commits and checkpoints in turns until the input ends, and says how many rows there are. Each checkpoint that finds the header changed pauses.
+func goOn(db *sql.DB, pause, autoCheckpoint, mode string) error {
 	d, err := time.ParseDuration(pause)
 	if err != nil {
 		return err
@@ -75,8 +75,13 @@ func goOn(db *sql.DB, pause, autoCheckpoint string) error {
 	var ended atomic.Bool
 	go func() { io.Copy(io.Discard, os.Stdin); ended.Store(true) }()
 	rows := 0
-	for ; !ended.Load(); rows++ {
-		if _, err := db.Exec("INSERT INTO old VALUES(randomblob(500))"); err != nil {
+	for i := 0; !ended.Load(); i++ {
+		do := "PRAGMA wal_checkpoint(" + mode + ")"
+		if i%5 == 0 {
+			do = "INSERT INTO old VALUES(randomblob(500))"
+			rows++
+		}
+		if _, err := db.Exec(do); err != nil {
 			return err
 		}
 		time.Sleep(time.Millisecond)
