@@ -54,7 +54,7 @@ const (
 	Salts
 	// Doubt takes what can't be read after a failed sync for not durable.
 	Doubt
-	// Marker leaves word of a failed sync to other processes.
+	// Marker leaves word of a failed sync to other processes, and to who opens the database later.
 	Marker
 	// MarkerStays keeps that until all that the failed sync may have left undone is durable.
 	MarkerStays

@@ -25,7 +25,7 @@
 // Calls that come while all of the writers' connections are busy share the next transaction: see [Config].Writers.
 //
 // Who waits for a task of another process is told by NOTIFY, of which each process listens to one connection. Where that isn't to be had,
-// as through a pooler in transaction mode, processes look at a log of changes once a second: see [Config].Poll.
+// as through a pooler in transaction mode, processes look at a log of changes every 1.5 s: see [Config].Poll.
 //
 // Counts read an index from one end to the other, which takes about 0.1s for a million tasks: don't ask for them all the time.
 //

@@ -1,11 +1,6 @@
 package postgres
 
-import (
-	"strings"
-	"time"
-
-	"github.com/jackc/pgx/v5"
-)
+import "time"
 
 // How often a process asks the server, in polls.
 const (
@@ -30,5 +25,5 @@ func (c Config) TrimEvery(d time.Duration) Config {
 
 // Render returns a statement of the package as it is run on a schema.
 func Render(schema, s string) string {
-	return strings.NewReplacer("@", pgx.Identifier{schema}.Sanitize()+".", "{now}", nowMS).Replace(s)
+	return (&backend{schema: schema}).sql(s)
 }

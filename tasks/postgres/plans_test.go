@@ -19,6 +19,7 @@ import (
 
 // recorder remembers the statements that a pool has run, with their arguments.
 type recorder struct {
+	tracerBase
 	mu   sync.Mutex
 	seen map[string][]any // guarded by mu
 	n    int              // guarded by mu
@@ -29,14 +30,9 @@ func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.Trace
 	r.add(d.SQL, d.Args)
 	return ctx
 }
-func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-func (r *recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
-	return ctx
-}
 func (r *recorder) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
 	r.add(d.SQL, d.Args)
 }
-func (r *recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 func (r *recorder) add(sql string, args []any) {
 	r.mu.Lock()

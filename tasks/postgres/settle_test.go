@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"crypto/rand"
 	"testing"
 	"time"
@@ -12,26 +13,42 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// lateServer is a server that brings what isn't waited for to the disk late.
+func lateServer(t *testing.T) *pgtest.Server {
+	return pgtest.StartTest(t, "wal_writer_delay=10s", "wal_writer_flush_after=1GB", "autovacuum=off")
+}
+
+// openAt opens a store of a server.
+func openAt(t *testing.T, s *pgtest.Server) *tasks.Store {
+	st, err := postgres.Open(t.Context(), s.TCP("postgres"))
+	require.NoError(t, err)
+	t.Cleanup(func() { st.Close() })
+	return st
+}
+
+// connectAt connects to a server, beside its stores. Nothing that it does waits for the disk.
+func connectAt(t *testing.T, s *pgtest.Server) *pgx.Conn {
+	conn, err := pgx.Connect(t.Context(), s.TCP("postgres"))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	_, err = conn.Exec(t.Context(), "SET synchronous_commit=off")
+	require.NoError(t, err)
+	return conn
+}
+
+// syncsOf counts the commits that were made for nothing but durability.
+func syncsOf(t *testing.T, conn *pgx.Conn) (n int) {
+	t.Helper()
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM tasks.task_changes WHERE ids='{}' AND writer<>'-'").Scan(&n))
+	return n
+}
+
 // TestSettle: what was read survives the server's death after Settle, whoever has changed it, and Settle costs a commit only where it has to.
 func TestSettle(t *testing.T) {
 	ctx := t.Context()
-	s := pgtest.StartTest(t, "wal_writer_delay=10s", "wal_writer_flush_after=1GB", "autovacuum=off")
-	open := func() *tasks.Store {
-		st, err := postgres.Open(ctx, s.TCP("postgres"))
-		require.NoError(t, err)
-		t.Cleanup(func() { st.Close() })
-		return st
-	}
-	st, other := open(), open()
-	connect := func() *pgx.Conn {
-		admin, err := pgx.Connect(ctx, s.TCP("postgres"))
-		require.NoError(t, err)
-		t.Cleanup(func() { admin.Close(ctx) })
-		_, err = admin.Exec(ctx, "SET synchronous_commit=off")
-		require.NoError(t, err)
-		return admin
-	}
-	admin := connect()
+	s := lateServer(t)
+	st, other := openAt(t, s), openAt(t, s)
+	admin := connectAt(t, s)
 	_, err := admin.Exec(ctx, "CREATE TABLE unrelated(x int)")
 	require.NoError(t, err)
 	// behind has the WAL be not all on the disk, by what is none of ours.
@@ -43,11 +60,7 @@ func TestSettle(t *testing.T) {
 		require.NoError(t, admin.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()>=pg_current_wal_insert_lsn()").Scan(&flushed))
 		require.False(t, flushed)
 	}
-	syncs := func() (n int) {
-		t.Helper()
-		require.NoError(t, admin.QueryRow(ctx, "SELECT count(*) FROM tasks.task_changes WHERE ids='{}' AND writer<>'-'").Scan(&n))
-		return n
-	}
+	syncs := func() int { t.Helper(); return syncsOf(t, admin) }
 	costs := func(want int, what string) {
 		t.Helper()
 		behind()
@@ -105,7 +118,7 @@ func TestSettle(t *testing.T) {
 	require.NoError(t, err)
 	_, err = st.Status(ctx, "gone")
 	require.ErrorIs(t, err, tasks.ErrNotFound)
-	admin = connect()
+	admin = connectAt(t, s)
 	require.NoError(t, other.Create(ctx, "again", tasks.Form, tasks.Relaxed()))
 	costs(1, "a relaxed change, after the restart")
 }
@@ -155,35 +168,23 @@ func TestSettledReader(t *testing.T) {
 // TestSettledOfOthers: who asks for a task doesn't wait for what has become of another, and waits for what has become of it.
 func TestSettledOfOthers(t *testing.T) {
 	ctx := t.Context()
-	s := pgtest.StartTest(t, "wal_writer_delay=10s", "wal_writer_flush_after=1GB", "autovacuum=off")
-	open := func() *tasks.Store {
-		st, err := postgres.Open(ctx, s.TCP("postgres"))
-		require.NoError(t, err)
-		t.Cleanup(func() { st.Close() })
-		return st
-	}
-	st, other := open(), open()
-	admin, err := pgx.Connect(ctx, s.TCP("postgres"))
-	require.NoError(t, err)
-	defer admin.Close(ctx)
-	syncs := func() (n int) {
-		require.NoError(t, admin.QueryRow(ctx, "SELECT count(*) FROM tasks.task_changes WHERE ids='{}' AND writer<>'-'").Scan(&n))
-		return n
-	}
+	s := lateServer(t)
+	st, other := openAt(t, s), openAt(t, s)
+	admin := connectAt(t, s)
 	require.NoError(t, st.Create(ctx, "rests", tasks.Form))
 	require.NoError(t, st.Settle(ctx))
 	require.NoError(t, other.Create(ctx, "changes", tasks.Form, tasks.Relaxed()))
-	before := syncs()
+	before := syncsOf(t, admin)
 	for range 3 {
-		_, err = st.StatusSettled(ctx, "rests")
+		_, err := st.StatusSettled(ctx, "rests")
 		require.NoError(t, err)
 		_, err = st.ResultSettled(ctx, "rests")
 		require.NoError(t, err)
 	}
-	require.Equal(t, before, syncs(), "nothing has become of it")
-	_, err = st.StatusSettled(ctx, "changes")
+	require.Equal(t, before, syncsOf(t, admin), "nothing has become of it")
+	_, err := st.StatusSettled(ctx, "changes")
 	require.NoError(t, err)
-	require.Equal(t, before+1, syncs())
+	require.Equal(t, before+1, syncsOf(t, admin))
 
 	require.NoError(t, other.Create(ctx, "gone", tasks.Form, tasks.Relaxed()))
 	_, err = st.Status(ctx, "gone") // the control

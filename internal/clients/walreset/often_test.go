@@ -3,7 +3,6 @@
 package walreset
 
 import (
-	"bufio"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -93,15 +92,9 @@ func together(t *testing.T, old string, way way) (b both) {
 	defer c.Close()
 	require.NoError(t, c.Exec("CREATE TABLE t(x); CREATE TABLE old(x)"))
 
-	other := exec.Command(old, path, pause.String(), way.autoCheckpoint, way.mode)
-	stdin, err := other.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := other.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, other.Start())
-	defer other.Wait()
+	stdin, lines, wait := startOld(t, old, path, pause.String(), way.autoCheckpoint, way.mode)
+	defer wait()
 	defer stdin.Close()
-	lines := bufio.NewScanner(stdout)
 	require.True(t, lines.Scan(), "the other process has ended")
 
 	var generation [4]byte
@@ -124,7 +117,7 @@ func together(t *testing.T, old string, way way) (b both) {
 	} else if b.damage == "" {
 		b.damage = "the other process has found it damaged"
 	}
-	other.Wait()
+	wait()
 	b.mended = log.count("3.51.3")
 	closed := c.Close()
 	if b.damage != "" {

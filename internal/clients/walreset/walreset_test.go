@@ -37,6 +37,17 @@ func TestOldSQLite(t *testing.T) {
 	}
 }
 
+// startOld starts the other process, and returns its input, what it says, and what waits until it has ended.
+func startOld(t *testing.T, old string, args ...string) (stdin io.WriteCloser, lines *bufio.Scanner, wait func() error) {
+	other := exec.Command(old, args...)
+	stdin, err := other.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := other.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, other.Start())
+	return stdin, bufio.NewScanner(stdout), other.Wait
+}
+
 // whole reports whether nothing is lost.
 func whole(t *testing.T, old, params string) bool {
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -53,15 +64,9 @@ func whole(t *testing.T, old, params string) bool {
 	run("CREATE TABLE t(x)")
 	insert(10)
 
-	other := exec.Command(old, path)
-	stdin, err := other.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := other.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, other.Start())
-	defer other.Wait()
+	stdin, lines, wait := startOld(t, old, path)
+	defer wait()
 	defer stdin.Close()
-	lines := bufio.NewScanner(stdout)
 	next := func(want string) string {
 		t.Helper()
 		require.True(t, lines.Scan(), "the other process has ended")
