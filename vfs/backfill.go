@@ -283,8 +283,9 @@ func (b *backfiller) backfill(h walindex.Header) (from, upTo uint32, err error) 
 	}
 	defer b.index.Unlock(walindex.Read(0))
 	// Since the header was read, the WAL may have been started over. From here on it isn't.
-	if live, ok := b.index.Header(); !ok || live.Salt != h.Salt {
-		return 0, 0, nil
+	live, err := b.header()
+	if err != nil || live.Salt != h.Salt {
+		return 0, 0, err
 	}
 	b.index.SetAttempted(upTo)
 	b.db.countCheckpoint()
@@ -352,7 +353,18 @@ func (b *backfiller) publish(h walindex.Header, from, upTo uint32) error {
 	if err := b.db.failed(); err != nil {
 		return err
 	}
-	if mayPublish(b.index, h, from, upTo) {
+	var may, told bool
+	b.until(ckptplan.Patience, func() bool {
+		may, told = mayPublish(b.index, h, from, upTo)
+		return told
+	})
+	if !told {
+		if b.stopped() {
+			return errStopped
+		}
+		return errUnsettled
+	}
+	if may {
 		b.index.SetBackfilled(upTo)
 	}
 	return nil

@@ -1,7 +1,9 @@
 package vfs_test
 
 import (
+	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -295,3 +297,90 @@ func TestHandlesAreClosed(t *testing.T) {
 }
 
 var _ sqlitevfs.VFSFilename = (*pauses)(nil)
+
+// TestBesideACommit: a commit publishes its header while the checkpointer looks at that, once more than at the start.
+// The header is whole a moment later, so the checkpoint goes on.
+func TestBesideACommit(t *testing.T) {
+	if !walindex.Supported {
+		t.Skip("no checkpoints in the background")
+	}
+	for _, tt := range []struct {
+		name string
+		file string // whose sync comes before the look
+		lock walindex.Lock
+	}{
+		{"before-copy", "wal", walindex.Read(0)},
+		{"before-publish", "db", walindex.Checkpoint},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			// A machine that is busy may take longer to make it whole than the checkpointer waits, which is an error then.
+			for besideACommit(t, tt.file, tt.lock) != nil {
+			}
+		})
+	}
+}
+
+// besideACommit checkpoints once. The header is half written from a sync until the lock is held.
+func besideACommit(t *testing.T, file string, lock walindex.Lock) error {
+	path := filepath.Join(t.TempDir(), "test.db")
+	var index *walindex.Index
+	var shm *os.File
+	// A field that isn't used, of the copy that a writer writes last.
+	half := func(b byte) {
+		_, err := shm.WriteAt([]byte{b}, 4)
+		require.NoError(t, err)
+	}
+	over, whole := make(chan struct{}), make(chan struct{})
+	whenHeld := func() {
+		defer close(whole)
+		defer half(0)
+		for {
+			if held, err := index.Held(lock); held || err != nil {
+				return
+			}
+			select {
+			case <-over:
+				return
+			default:
+				runtime.Gosched()
+			}
+		}
+	}
+	var armed atomic.Bool
+	rec := newRecorder()
+	rec.before = func(o op) error {
+		if o.kind != "sync" || o.file != file || !o.own || !armed.Load() {
+			return nil
+		}
+		if h, ok := index.Header(); ok && h.MaxFrame >= 10 && armed.CompareAndSwap(true, false) {
+			half(1)
+			go whenHeld()
+		}
+		return nil
+	}
+
+	c := open(t, path, register(t, rec), wal, normal, often, slow)
+	exec(t, c, "CREATE TABLE t(x)")
+	ended := make(chan vfs.CheckpointEndedInfo, 100)
+	defer vfs.AddEvents(vfs.Events{CheckpointEnded: func(i vfs.CheckpointEndedInfo) { ended <- i }}, path)()
+	var err error
+	index, err = walindex.Open(path + "-shm")
+	require.NoError(t, err)
+	defer index.Close()
+	shm, err = os.OpenFile(path+"-shm", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer shm.Close()
+	armed.Store(true)
+	for h, ok := index.Header(); ok && h.MaxFrame < 10; h, ok = index.Header() {
+		fill(t, c, "t", 1)
+	}
+	info := <-ended
+	close(over)
+	require.False(t, armed.Swap(false), "nothing was synced")
+	<-whole
+	if info.Err == nil {
+		require.Positive(t, info.Frames)
+		require.Zero(t, info.Left)
+	}
+	return info.Err
+}

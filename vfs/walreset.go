@@ -18,8 +18,8 @@ type walMarks interface {
 }
 
 // mayPublish reports whether nBackfill may be set to upTo, where the frames of h's WAL after from were brought over.
-// The caller has the [walindex.Checkpoint] lock.
-func mayPublish(x walMarks, h walindex.Header, from, upTo uint32) bool {
+// The caller has the [walindex.Checkpoint] lock. It can't be told while a commit writes the header.
+func mayPublish(x walMarks, h walindex.Header, from, upTo uint32) (may, told bool) {
 	// nBackfill first. Another one may have brought over all before the caller had the lock. Then the WAL may be started over
 	// at any moment, which writes the header and then sets nBackfill to 0: who looks the other way round
 	// may see the old header and the new nBackfill.
@@ -27,7 +27,7 @@ func mayPublish(x walMarks, h walindex.Header, from, upTo uint32) bool {
 	live, ok := x.Header()
 	// While frames are left it can't be started over.
 	// What was taken back meanwhile, since a sync has failed, wasn't copied again.
-	return ok && live.Salt == h.Salt && from <= done && done < upTo
+	return ok && live.Salt == h.Salt && from <= done && done < upTo, ok
 }
 
 // mend has all frames brought over once more if nBackfill counts more than there are.
@@ -43,9 +43,9 @@ func (b *backfiller) mend() (bool, error) {
 		return false, err
 	}
 	defer b.index.Unlock(walindex.Read(0))
-	h, ok := b.index.Header()
-	if !ok {
-		return false, nil
+	h, err := b.header()
+	if err != nil {
+		return false, err
 	}
 	done := b.index.Backfilled()
 	if done <= h.MaxFrame {
