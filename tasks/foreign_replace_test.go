@@ -20,6 +20,7 @@ var wrongs = map[string]string{
 	"a lease":                  "SELECT id FROM task_leases EXCEPT SELECT id FROM tasks WHERE status='processing'",
 	"an attempt":               "SELECT id FROM task_attempts EXCEPT SELECT id FROM tasks",
 	"an input":                 "SELECT id FROM task_inputs EXCEPT SELECT id FROM tasks",
+	"a label's copy":           "SELECT id, owner, type, status FROM task_labels EXCEPT SELECT id, owner, type, status FROM tasks",
 	"a label":                  "SELECT id FROM task_labels EXCEPT SELECT id FROM tasks",
 	"a step":                   "SELECT id FROM task_steps EXCEPT SELECT id FROM tasks",
 	"a use":                    "SELECT id FROM task_uses EXCEPT SELECT id FROM tasks",

@@ -254,3 +254,37 @@ func TestMigrateLeases(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "waits", waits.ID)
 }
+
+// TestMigrateLabels: labels of an older version are found by what lists are filtered by, also where the file is only looked at,
+// and by an older process that had it open before.
+func TestMigrateLabels(t *testing.T) {
+	t.Parallel()
+	const first = 4 // of those that have labels
+	for version := first; version < tasks.SchemaVersion; version++ {
+		path := filepath.Join(t.TempDir(), "tasks.db")
+		sqlFile(t, path, tasks.SchemaOf(version)+`
+			INSERT INTO tasks(id, type, status, created_at, owner, labels) VALUES
+				('a', 'form', 'error', 1600000000, 'o', '{"k":"v"}'), ('b', 'form', 'pending', 1600000001, '', '{"k":"v"}'), ('c', 'form', 'error', 1600000002, 'o', NULL);
+			INSERT INTO task_labels(name, value, created_at, id) SELECT 'k', 'v', created_at, id FROM tasks WHERE labels IS NOT NULL`)
+		look := func(opts ...tasks.Option) (found []string) {
+			st, err := tasks.Open(t.Context(), path, opts...)
+			require.NoError(t, err)
+			defer st.Close()
+			label := [2]string{"k", "v"}
+			for _, q := range []tasks.Query{{Label: label}, {Label: label, Statuses: []tasks.Status{tasks.Error}}, {Label: label, Owner: "o"}, {Label: label, Types: []tasks.Type{tasks.Document}}} {
+				list, err := st.List(t.Context(), q)
+				require.NoError(t, err)
+				for _, i := range list {
+					found = append(found, i.ID)
+				}
+				found = append(found, "|")
+			}
+			return found
+		}
+		want := []string{"a", "b", "|", "a", "|", "a", "|", "|"}
+		require.Equal(t, want, look(tasks.ReadOnly()), version)
+		require.Equal(t, want, look(), version)
+		sqlFile(t, path, `INSERT INTO task_labels(name, value, created_at, id) VALUES('k', 'v', 1600000002, 'c')`)
+		require.Equal(t, []string{"a", "b", "c", "|", "a", "c", "|", "a", "c", "|", "|"}, look(), version)
+	}
+}

@@ -16,7 +16,7 @@ func TestReaderWaits(t *testing.T) {
 	busy, goOn := make(chan struct{}), make(chan struct{})
 	st, err := tasks.Open(t.Context(), filepath.Join(t.TempDir(), "t.db"), tasks.Readers(1), tasks.OnConnect(func(c *sqlite3.Conn) {
 		require.NoError(t, c.Trace(sqlite3.TRACE_STMT, func(_ sqlite3.TraceEvent, stmt, _ any) error {
-			if s, ok := stmt.(*sqlite3.Stmt); ok && strings.Contains(s.SQL(), "ORDER BY created_at") {
+			if s, ok := stmt.(*sqlite3.Stmt); ok && strings.Contains(s.SQL(), "ORDER BY tasks.created_at") {
 				close(busy)
 				<-goOn
 			}

@@ -1,6 +1,9 @@
 package tasks
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // statements make one change each. The check whether it is allowed is part of it,
 // so that of two that come at the same time one wins. What a trigger does besides: see queueSchema.
@@ -30,8 +33,7 @@ func (c Change) more(now time.Time) (list []more) {
 		list = append(list, more{"INSERT INTO task_inputs(id, input) VALUES(?1, ?2)", []any{c.ID, string(c.New.Input)}})
 	}
 	for name, value := range NewLabels(c.New.Labels).All() {
-		list = append(list, more{"INSERT INTO task_labels(name, value, created_at, id) VALUES(?1, ?2, ?3, ?4)",
-			[]any{name, value, now.Unix(), c.ID}})
+		list = append(list, more{insertLabel, []any{name, value, now.Unix(), c.ID, c.New.Owner, string(c.Type), string(c.created())}})
 	}
 	return list
 }
@@ -41,6 +43,12 @@ const keyOwner = "SELECT id FROM tasks WHERE owner=?1 AND unique_key=?2"
 
 const statusOf = "SELECT status FROM tasks WHERE id=?1"
 
+// insertLabel adds a label to a task. What lists are filtered by is there too.
+const insertLabel = "INSERT INTO task_labels(name, value, created_at, id, owner, type, status) VALUES(?, ?, ?, ?, ?, ?, ?)"
+
+// created is the status of a task that is created.
+func (c Change) created() Status { return cmp.Or(c.Status, Pending) }
+
 // args returns the arguments of the change's statement.
 func (c Change) args(now time.Time) []any {
 	switch c.Op {
@@ -49,10 +57,7 @@ func (c Change) args(now time.Time) []any {
 		if n == nil {
 			n = &Creation{}
 		}
-		status := c.Status
-		if status == "" {
-			status = Pending
-		}
+		status := c.created()
 		args := []any{c.ID, string(c.Type), string(status), now.Unix(), nil, nil, n.Owner, n.Priority, nil, n.MaxAttempts,
 			n.Backoff.Milliseconds(), n.Timeout.Milliseconds(), nil, nil}
 		if c.Result != nil {

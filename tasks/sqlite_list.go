@@ -14,10 +14,11 @@ import (
 // walk is one way through an index in the order of lists, with conditions that are equalities of the index's first columns.
 // What a list asks for are several of them, merged: so none walks past tasks that it isn't asked for.
 type walk struct {
-	from  string   // the table, and the index
+	from  string   // the tables, and the index
+	tasks string   // the name of the table of tasks there
+	by    string   // the name of the table that the index belongs to
 	names []string // of columns
 	is    []string // their values
-	tasks int      // so many
 }
 
 // where returns the conditions, and adds their values to the arguments.
@@ -29,19 +30,41 @@ func (w walk) where(args *[]any) (sql string) {
 	return sql
 }
 
-// walks returns the walks of a query without a label. Which types and statuses there are is known from the counts.
+// and returns the walk with further conditions.
+func (w walk) and(names []string, is ...string) walk {
+	w.names, w.is = slices.Concat(w.names, names), slices.Concat(w.is, is)
+	return w
+}
+
+// walks returns the walks of a query. Which types and statuses there are is known from the counts.
 func walks(c *conn, q Query) (list []walk, err error) {
-	if q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0 {
-		return []walk{{from: "tasks INDEXED BY tasks_created"}}, nil
+	all := q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0
+	w := walk{tasks: "tasks", by: "tasks"}
+	index := func(s string) string { return "tasks INDEXED BY tasks_" + s }
+	if q.Label[0] != "" {
+		w = walk{tasks: "t", by: "l"}
+		index = func(s string) string {
+			if s == "created" {
+				return "task_labels l CROSS JOIN tasks t ON t.id=l.id" // its primary key
+			}
+			return "task_labels l INDEXED BY task_labels_" + s + " CROSS JOIN tasks t ON t.id=l.id"
+		}
+		w = w.and([]string{"l.name", "l.value"}, q.Label[:]...)
+	}
+	switch {
+	case all:
+		w.from = index("created")
+		return []walk{w}, nil
+	case q.Owner != "":
+		w.from = index("owner")
+		w = w.and([]string{w.by + ".owner<>'' AND " + w.by + ".owner"}, q.Owner)
+	default:
+		w.from = index("by")
 	}
 	args := []any{q.Owner}
-	sql := "SELECT type, status, n FROM task_counts WHERE owner=? AND n>0" + in("type", q.Types, &args) + in("status", q.Statuses, &args)
+	sql := "SELECT type, status FROM task_counts WHERE owner=? AND n>0" + in("type", q.Types, &args) + in("status", q.Statuses, &args)
 	err = each(c, sql, args, func(s *sqlite3.Stmt) error {
-		w := walk{"tasks INDEXED BY tasks_by", []string{"type", "status"}, []string{s.ColumnText(0), s.ColumnText(1)}, s.ColumnInt(2)}
-		if q.Owner != "" {
-			w = walk{"tasks INDEXED BY tasks_owner", append([]string{"owner<>'' AND owner"}, w.names...), append([]string{q.Owner}, w.is...), w.tasks}
-		}
-		list = append(list, w)
+		list = append(list, w.and([]string{w.by + ".type", w.by + ".status"}, s.ColumnText(0), s.ColumnText(1)))
 		return nil
 	})
 	return list, err
@@ -62,57 +85,38 @@ func (b *sqliteBackend) List(ctx context.Context, q Query) (list []Info, err err
 		if err != nil {
 			return err
 		}
-		if q.Label[0] != "" && !few(ways) {
-			list, err = labelled(r.conn, q)
-			return err
-		}
 		list, err = merge(r.conn, ways, q)
 		return err
 	})
 	return list, err
 }
 
-// fewTasks is how many tasks are looked at one by one for a label, instead of walking all that have it.
-const fewTasks = 500
-
-// few reports whether walks come by few tasks.
-func few(ways []walk) bool {
-	n := 0
-	for _, w := range ways {
-		if len(w.names) == 0 {
-			return false // all there are
-		}
-		n += w.tasks
-	}
-	return n <= fewTasks
-}
-
-// hasLabel is a condition for tasks, of which each has a few labels.
-const hasLabel = " AND EXISTS(SELECT 1 FROM task_labels l INDEXED BY task_labels_id WHERE l.id=tasks.id AND l.name=? AND l.value=?)"
-
 // after adds the condition of the page, the order and the limit to a query.
-func (q Query) after(sql string, args []any) (string, []any) {
+func (q Query) after(w walk, sql string, args []any) (string, []any) {
 	order, after := "", ">"
 	if q.Newest {
 		order, after = " DESC", "<"
 	}
+	created, id := w.by+".created_at", w.by+".id"
 	if q.After.ID != "" {
-		sql += " AND (created_at, id) " + after + " (?, ?)"
+		sql += " AND (" + created + ", " + id + ") " + after + " (?, ?)"
 		args = append(args, q.After.CreatedAt.Unix(), q.After.ID)
 	}
-	return sql + " ORDER BY created_at" + order + ", id" + order + " LIMIT ?", append(args, q.Limit)
+	return sql + " ORDER BY " + created + order + ", " + id + order + " LIMIT ?", append(args, q.Limit)
 }
 
 // readable is the condition for rows that can be read. A page begins in the index where the one before has ended: SQLite begins
 // at one bound only, so the other one on that side, which is the loosest, is kept from it by a sign.
-func (q Query) readable() string {
+func (q Query) readable(w walk) string {
+	sql := readableOf(w.tasks)
+	created := w.tasks + ".created_at"
 	switch {
-	case q.After.ID == "":
-		return readable
+	case q.After.ID == "" || w.by != w.tasks:
+		return sql
 	case q.Newest:
-		return strings.Replace(readable, "created_at<", "+created_at<", 1)
+		return strings.Replace(sql, created+"<", "+"+created+"<", 1)
 	}
-	return strings.Replace(readable, "created_at>=", "+created_at>=", 1)
+	return strings.Replace(sql, created+">=", "+"+created+">=", 1)
 }
 
 // merge returns the first tasks of several walks. It visits one more of each walk than it returns, at most.
@@ -139,12 +143,8 @@ func merge(c *conn, ways []walk, q Query) (list []Info, err error) {
 	}
 	for _, w := range ways {
 		var args []any
-		sql := "SELECT " + infoColumns + " FROM " + w.from + " WHERE " + q.readable() + w.where(&args)
-		if q.Label[0] != "" {
-			sql += hasLabel
-			args = append(args, q.Label[0], q.Label[1])
-		}
-		sql, args = q.after(sql, args)
+		sql := "SELECT " + columnsOf(w.tasks) + " FROM " + w.from + " WHERE " + q.readable(w) + w.where(&args)
+		sql, args = q.after(w, sql, args)
 		s, err := c.statement(sql)
 		if err != nil {
 			return nil, err
@@ -190,36 +190,6 @@ func precedes(a, b Info) bool {
 		return a.CreatedAt.Before(b.CreatedAt)
 	}
 	return a.ID < b.ID
-}
-
-// labelled walks the tasks that have a label. Of these it visits all up to the last that it returns,
-// so it is for those of which many are asked for: see few.
-func labelled(c *conn, q Query) (list []Info, err error) {
-	args := []any{q.Label[0], q.Label[1]}
-	sql := "SELECT " + columnsOf("t") + " FROM task_labels l CROSS JOIN tasks t ON t.id=l.id WHERE l.name=? AND l.value=? AND " + readableOf("t") +
-		in("t.type", q.Types, &args) + in("t.status", q.Statuses, &args)
-	if q.Owner != "" {
-		sql += " AND t.owner=?"
-		args = append(args, q.Owner)
-	}
-	order, after := "", ">"
-	if q.Newest {
-		order, after = " DESC", "<"
-	}
-	if q.After.ID != "" {
-		sql += " AND (l.created_at, l.id) " + after + " (?, ?)"
-		args = append(args, q.After.CreatedAt.Unix(), q.After.ID)
-	}
-	sql += " ORDER BY l.created_at" + order + ", l.id" + order + " LIMIT ?"
-	err = each(c, sql, append(args, q.Limit), func(s *sqlite3.Stmt) error {
-		t, err := info(s)
-		if err != nil {
-			return fmt.Errorf("task %q: %w", t.ID, err)
-		}
-		list = append(list, t)
-		return nil
-	})
-	return list, err
 }
 
 // Count reads what triggers have counted.

@@ -61,6 +61,7 @@ var migrations = []string{
 	queueSchema,
 	clockSchema,
 	replaceSchema,
+	labelSchema,
 }
 
 // setUp brings a database to the newest schema. It leaves one alone that a newer program has made.

@@ -171,8 +171,8 @@ func (t *Record) write(c *conn) error {
 		statements = append(statements, more{"INSERT INTO task_inputs(id, input) VALUES(?, ?)", []any{t.ID, string(t.New.Input)}})
 	}
 	for name, value := range t.Labels.All() {
-		statements = append(statements, more{"INSERT INTO task_labels(name, value, created_at, id) VALUES(?, ?, ?, ?)",
-			[]any{name, value, t.CreatedAt.Unix(), t.ID}})
+		statements = append(statements, more{insertLabel,
+			[]any{name, value, t.CreatedAt.Unix(), t.ID, t.Owner, string(t.Type), string(t.Status)}})
 	}
 	for _, a := range t.Attempts {
 		statements = append(statements, more{`INSERT INTO task_attempts(id, attempt, started_at, ended_at, error, uncounted) VALUES(?, ?, ?, ?, ?, ?)`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,13 +38,13 @@ func (r *infoRow) dest() []any {
 
 func (r *infoRow) info() tasks.Info {
 	t := tasks.Info{
-		ID: *r.id, Type: tasks.Type(*r.typ), Status: tasks.Status(*r.status), CreatedAt: time.Unix(*r.created, 0).UTC(),
+		ID: *r.id, Type: tasks.Type(*r.typ), Status: tasks.Status(*r.status), CreatedAt: secondsOf(*r.created),
 		Attempts: *r.attempts, Uncounted: *r.uncounted, Cancelled: *r.cancelled, Owner: *r.owner, Priority: *r.priority,
 		StartedAt: timeOf(r.started), EndedAt: timeOf(r.ended), RunAt: timeOf(r.runAt),
-		Advance: tasks.Advance{Done: *r.done, Total: *r.total},
+		Advance: tasks.Advance{Done: finite(*r.done), Total: finite(*r.total)},
 	}
 	if r.updated != nil {
-		t.UpdatedAt = time.Unix(*r.updated, 0).UTC()
+		t.UpdatedAt = secondsOf(*r.updated)
 	}
 	if r.text != nil {
 		t.Error = *r.text
@@ -57,11 +58,29 @@ func (r *infoRow) info() tasks.Info {
 	return t
 }
 
+// finite returns 0 for what JSON has no number for. Nothing of this package writes that.
+func finite(f float64) float64 {
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		return 0
+	}
+	return f
+}
+
 func timeOf(ms *int64) time.Time {
 	if ms == nil {
 		return time.Time{}
 	}
-	return time.UnixMilli(*ms).UTC()
+	return known(time.UnixMilli(*ms))
+}
+
+func secondsOf(s int64) time.Time { return known(time.Unix(s, 0)) }
+
+// known returns no time for one that JSON has no form for. Nothing of this package writes that.
+func known(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 0 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // read runs a query, again if the server has gone meanwhile.

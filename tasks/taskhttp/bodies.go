@@ -1,6 +1,7 @@
 package taskhttp
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/docusnap/asyncvfs/tasks"
@@ -31,7 +32,7 @@ func (b *bodies) get(t tasks.Info) (*taskBody, error) {
 	}
 	text, err := encode(viewOf(t))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", tasks.ErrUnreadable, err)
 	}
 	k := &taskBody{t, text, tag(text)}
 	b.keep(k)

@@ -260,12 +260,12 @@ func (h *Handler) load(ctx context.Context, after int64) (*batch, error) {
 	}
 	infos, errs := h.looks(ctx, c.IDs)
 	for i, id := range c.IDs {
-		if errors.Is(errs[i], tasks.ErrUnreadable) {
-			// Another look would find no more. Lists leave it out, too.
-			h.log.Warn("a task that has changed can't be read", "task", id, "error", errs[i])
+		k, err := h.changeOf(id, infos[i], errs[i])
+		if errors.Is(err, tasks.ErrUnreadable) {
+			// Another look would find no more.
+			h.log.Warn("a task that has changed can't be read", "task", id, "error", err)
 			continue
 		}
-		k, err := h.changeOf(id, infos[i], errs[i])
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ const (
 	typeKeyReused   = typePrefix + "idempotency-key-reused"
 	typeRight       = typePrefix + "right"
 	typeCrossSite   = typePrefix + "cross-site"
+	typeUnreadable  = typePrefix + "unreadable"
 )
 
 // Problem is an error as it is answered: a problem document (RFC 9457) of the type application/problem+json.
@@ -97,6 +98,9 @@ func problemOf(err error, id string) *Problem {
 		return p
 	case errors.Is(err, tasks.ErrNotFound):
 		return notFound(id)
+	case errors.Is(err, tasks.ErrUnreadable):
+		return &Problem{Status: http.StatusInternalServerError, Type: typeUnreadable, Title: "Another program has written what can't be read of the task",
+			Task: id, Detail: err.Error(), cause: err}
 	case errors.Is(err, tasks.ErrOutcomeUnknown), errors.As(err, &sync):
 		return &Problem{Status: http.StatusGatewayTimeout, Type: typeUnknown, Title: "It is not known whether the change was made, or is durable", Task: id, cause: err}
 	case errors.Is(err, tasks.ErrInputDiffers):

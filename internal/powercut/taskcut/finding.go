@@ -163,7 +163,9 @@ func together(c *sqlite3.Conn) (err error) {
 		"a task has lost its input":              "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_inputs",
 		"a step has no task to be done":          "SELECT id FROM task_steps EXCEPT SELECT id FROM tasks WHERE status<>'completed'",
 		"more was handed out than a type's rate": "SELECT type FROM task_types WHERE tokens<0",
-		"a task has lost its labels":             "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_labels",
+		"a label isn't where its task is": `SELECT id, owner, type, status FROM task_labels
+			EXCEPT SELECT id, owner, type, status FROM tasks`,
+		"a task has lost its labels": "SELECT id FROM tasks WHERE labels IS NOT NULL EXCEPT SELECT id FROM task_labels",
 	} {
 		if e := each(c, sql, func(*sqlite3.Stmt) { err = errors.New(what) }); e != nil {
 			return e
