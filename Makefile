@@ -20,9 +20,12 @@ serve: ## serve tasks and a page on 127.0.0.1:8377, with workers that process th
 
 test: ## all tests, with the race detector; then power cuts and kills by the thousand without it
 	go test $(RACE) -timeout 20m ./...
-	go test -v -run 'TestPowerCuts|TestControls|TestFaults|TestSameSeed' ./internal/powercut -states 25000
+	go test -v -run 'TestPowerCuts|TestControls|TestFaults|TestSameSeed' ./internal/powercut -states 25000 -every 2
 	go test -v -run 'TestPowerCuts|TestControls' ./internal/powercut/taskcut -states 10000
 	go test -v -run TestKilledAtRandom ./vfs -kills 200
+
+test-faults: ## a fault at every operation of workloads that it can happen to, where make test has one at every second (1 minute)
+	go test -v -count=1 -timeout 20m -run TestFaults ./internal/powercut
 
 test-wazero: ## the same tests on the engine on wazero
 	go test $(RACE_WAZERO) -timeout 30m $(WAZERO) ./...

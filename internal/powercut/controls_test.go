@@ -30,10 +30,10 @@ var controls = []struct {
 	{rule: rules.RemovalBeforeReturn, kinds: []string{"journal"}, from: 34},
 	{rule: rules.FailureIsFinal, kinds: []string{"single", "group"}, fault: "sync-lost"},
 	{rule: rules.SyncCoversWritten, kinds: []string{"group", "mixed"}},
-	{rule: rules.LaterSyncs, kinds: []string{"group", "mixed"}},
+	{rule: rules.LaterSyncs, kinds: []string{"group", "mixed"}, from: 10},
 	{rule: rules.GroupWait, kinds: []string{"group"}},
-	{rule: rules.ForeignWrites, kinds: []string{"stock"}},
-	{rule: rules.ClearClosed, kinds: []string{"group"}},
+	{rule: rules.ForeignWrites, kinds: []string{"stock"}, from: 16},
+	{rule: rules.ClearClosed, kinds: []string{"group"}, from: 18},
 	{rule: rules.Refresh, kinds: []string{"single", "group", "restart"}, fault: "sync-lost"},
 	{rule: rules.Publish, kinds: []string{"neighbour"}, points: 60, from: 104},
 	{rule: rules.OneBackfill, kinds: []string{"processes"}, points: 100, from: 64},
@@ -41,7 +41,7 @@ var controls = []struct {
 	{rule: rules.Distrust, kinds: []string{"partial"}, fault: "db-lost", upTo: 6, points: 30, from: 18},
 	{rule: rules.Salts, kinds: []string{"restarted"}, fault: "sync-lost", points: 60, from: 24},
 	{rule: rules.Marker, kinds: []string{"successor"}, fault: "sync-lost", points: 60},
-	{rule: rules.Doubt, kinds: []string{"restarted"}, fault: "sync-lost,header", points: 60},
+	{rule: rules.Doubt, kinds: []string{"restarted"}, fault: "sync-lost,header", points: 60, from: 18},
 }
 
 // TestControls switches each rule off and looks for a violation.

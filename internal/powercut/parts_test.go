@@ -20,5 +20,5 @@ func TestMain(m *testing.M) {
 // inParts runs a test in several processes, with the same flags.
 func inParts(t *testing.T, work func(part, parts int) Counts) Counts {
 	t.Helper()
-	return InParts(t, *shard, []string{fmt.Sprintf("-states=%d", *states), fmt.Sprintf("-seed=%d", *seed)}, work)
+	return InParts(t, *shard, []string{fmt.Sprintf("-states=%d", *states), fmt.Sprintf("-seed=%d", *seed), fmt.Sprintf("-every=%d", *every)}, work)
 }

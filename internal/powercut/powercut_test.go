@@ -20,6 +20,7 @@ var (
 	replayPlan   = flag.String("plan", "", "workload to replay")
 	replayAt     = flag.Int("at", -1, "event before which the power is cut")
 	replayChoice = flag.Uint64("choice", 0, "what the power cut leaves: 0 nothing, 1 all, else the seed of a random choice")
+	every        = flag.Int("every", 1, "have a fault at every so many operations")
 	without      = flag.String("without", "", "rule to switch off in the replay")
 )
 
@@ -99,11 +100,11 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// TestFaults injects each fault at every operation of a workload that it can happen to.
+// TestFaults injects each fault at every operation of a workload that it can happen to, or at some of them: see -every.
 func TestFaults(t *testing.T) {
 	inParts(t, func(part, parts int) Counts {
 		m := &Machine{ShmDir: t.TempDir(), Depth: Depth{Points: 10, Choices: 1}}
-		step := 1
+		step := *every
 		if slow {
 			step = 120
 		}
