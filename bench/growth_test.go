@@ -26,55 +26,86 @@ var growthOthers = map[string]string{
 }
 
 // BenchmarkGrowth measures each call beside a number of tasks that it doesn't concern, and beside 10,000 who wait for some of them:
-// its median, and that relative to the same call on an empty table. With -short, up to 100,000.
+// its median, and that relative to the same call on a table without them. The two are called in turns. With -short, up to 100,000.
 func BenchmarkGrowth(b *testing.B) {
-	sizes := []int{10_000, 100_000, 1_000_000}
+	sizes := []int{0, 10_000, 100_000, 1_000_000}
 	if testing.Short() {
-		sizes = sizes[:2]
+		sizes = sizes[:3]
 	}
-	empty := growth(b, "pending", 0, 0)
-	report := func(call, beside string, n, waiters int, d time.Duration) {
-		b.Run(fmt.Sprintf("call=%s/beside=%s/tasks=%d/waiters=%d", call, beside, n, waiters), func(b *testing.B) {
-			b.ReportMetric(0, "ns/op") // the calls are measured above
-			b.ReportMetric(float64(d)/1e3, "p50-µs")
-			b.ReportMetric(float64(d)/float64(empty[call]), "x-empty")
-		})
-	}
-	for _, call := range growthNames {
-		report(call, "none", 0, 0, empty[call])
-	}
-	for _, beside := range []string{"pending", "backoff", "processing", "completed", "error"} {
-		for _, n := range sizes {
-			took := growth(b, beside, n, 0)
-			for _, call := range growthNames {
-				report(call, beside, n, 0, took[call])
-			}
+	measure := func(beside string, n, waiters int) {
+		took, empty := growth(b, beside, n, waiters)
+		for _, call := range growthNames {
+			b.Run(fmt.Sprintf("call=%s/beside=%s/tasks=%d/waiters=%d", call, beside, n, waiters), func(b *testing.B) {
+				b.ReportMetric(0, "ns/op") // the calls are measured above
+				b.ReportMetric(float64(took[call])/1e3, "p50-µs")
+				b.ReportMetric(float64(took[call])/float64(empty[call]), "x-empty")
+			})
 		}
 	}
-	took := growth(b, "processing", 10_000, 10_000)
-	for _, call := range growthNames {
-		report(call, "processing", 10_000, 10_000, took[call])
+	measure("none", 0, 0) // how far two that are alike are apart
+	for _, beside := range []string{"pending", "backoff", "processing", "completed", "error"} {
+		for _, n := range sizes[1:] {
+			measure(beside, n, 0)
+		}
 	}
+	measure("processing", 10_000, 10_000)
 }
 
 var growthNames = []string{"create", "claim", "idle-claim", "complete", "status", "result", "list", "list-status", "list-type", "list-both", "list-newest", "count", "wait"}
 
-// growth returns the medians of the calls.
-func growth(b *testing.B, beside string, n, waiters int) map[string]time.Duration {
-	ctx := context.Background()
+// growthStore is a store whose calls are measured.
+type growthStore struct {
+	*tasks.Store
+	took map[string][]time.Duration
+}
+
+// openGrowth opens a store beside n tasks, with enough of its own for lists to be full.
+func openGrowth(b *testing.B, beside string, n int) *growthStore {
 	path := filepath.Join(b.TempDir(), "tasks.db")
-	st, err := tasks.Open(ctx, path)
+	st, err := tasks.Open(b.Context(), path)
 	require.NoError(b, err)
-	defer st.Close()
 	fill(b, path, beside, n)
-	waiting, cancel := context.WithCancel(ctx)
+	for i := range growthList {
+		id := fmt.Sprint("first", i)
+		require.NoError(b, st.Create(b.Context(), id, tasks.Form, tasks.Relaxed()))
+		require.NoError(b, st.Update(b.Context(), id, tasks.Completed, result500, tasks.Relaxed()))
+	}
+	return &growthStore{st, map[string][]time.Duration{}}
+}
+
+// growthList is how long lists are.
+const growthList = 20
+
+func (g *growthStore) measure(b *testing.B, name string, call func() error) {
+	start := time.Now()
+	err := call()
+	g.took[name] = append(g.took[name], time.Since(start))
+	require.NoError(b, err, name)
+}
+
+// medians returns those of the calls.
+func (g *growthStore) medians() map[string]time.Duration {
+	medians := map[string]time.Duration{}
+	for name, took := range g.took {
+		slices.Sort(took)
+		medians[name] = took[len(took)/2]
+	}
+	return medians
+}
+
+// growth returns the medians of the calls, and those of the same calls without the tasks and those who wait.
+func growth(b *testing.B, beside string, n, waiters int) (took, empty map[string]time.Duration) {
+	grown, bare := openGrowth(b, beside, n), openGrowth(b, "pending", 0)
+	defer bare.Close()
+	defer grown.Close()
+	waiting, cancel := context.WithCancel(context.Background())
 	var waits sync.WaitGroup
 	defer waits.Wait()
 	defer cancel()
 	first := make(chan struct{}, waiters)
 	for i := range waiters {
 		waits.Go(func() {
-			for range st.Watch(waiting, fmt.Sprint("other", i+1)) {
+			for range grown.Watch(waiting, fmt.Sprint("other", i+1)) {
 				first <- struct{}{}
 			}
 		})
@@ -82,64 +113,66 @@ func growth(b *testing.B, beside string, n, waiters int) map[string]time.Duratio
 	for range waiters {
 		<-first
 	}
-	all := map[string][]time.Duration{}
-	measure := func(name string, call func() error) {
-		start := time.Now()
-		err := call()
-		all[name] = append(all[name], time.Since(start))
-		require.NoError(b, err, name)
-	}
-	list := func(q tasks.Query) func() error {
-		q.Limit = 20
-		return func() error { _, err := st.List(ctx, q); return err }
-	}
-	form, completed := []tasks.Type{tasks.Form}, []tasks.Status{tasks.Completed}
 	calls := 200
 	if testing.Short() {
 		calls = 50
 	}
 	for i := range calls {
-		id := fmt.Sprint("own", i)
-		var c tasks.Claimed
-		measure("idle-claim", func() error {
-			_, err := st.Claim(ctx, time.Minute, tasks.FormFilling)
-			if errors.Is(err, tasks.ErrNoTask) {
-				return nil
-			}
-			return errors.Join(err, errors.New("there is a task"))
-		})
-		measure("create", func() error { return st.Create(ctx, id, tasks.Form, tasks.Relaxed()) })
-		measure("claim", func() (err error) { c, err = st.Claim(ctx, time.Minute, tasks.Form); return err })
-		require.Equal(b, id, c.ID)
-		measure("status", func() error { _, err := st.Status(ctx, id); return err })
-		done := make(chan error, 1)
-		go func() { _, err := st.Wait(ctx, id); done <- err }()
-		measure("complete", func() error { return st.Complete(ctx, c, result500, tasks.Relaxed()) })
-		require.NoError(b, <-done)
-		measure("wait", func() error { _, err := st.Wait(ctx, id); return err })
-		measure("result", func() error { _, err := st.Result(ctx, id); return err })
-		measure("list", list(tasks.Query{}))
-		measure("list-newest", list(tasks.Query{Newest: true}))
-		measure("list-type", list(tasks.Query{Types: []tasks.Type{tasks.FormFilling}}))
-		measure("list-status", list(tasks.Query{Statuses: completed, Types: nil, Newest: true}))
-		measure("list-both", list(tasks.Query{Types: form, Statuses: completed}))
-		measure("count", func() error { _, err := st.Count(ctx); return err })
+		pair := []*growthStore{grown, bare}
+		if i%2 == 1 {
+			pair[0], pair[1] = pair[1], pair[0]
+		}
+		for _, st := range pair {
+			st.life(b, fmt.Sprint("own", i))
+		}
 	}
-	medians := map[string]time.Duration{}
-	for name, took := range all {
-		slices.Sort(took)
-		medians[name] = took[len(took)/2]
+	return grown.medians(), bare.medians()
+}
+
+// life makes the calls once.
+func (g *growthStore) life(b *testing.B, id string) {
+	ctx := context.Background()
+	list := func(q tasks.Query) func() error {
+		q.Limit = growthList
+		return func() error { _, err := g.List(ctx, q); return err }
 	}
-	return medians
+	form, completed := []tasks.Type{tasks.Form}, []tasks.Status{tasks.Completed}
+	var c tasks.Claimed
+	g.measure(b, "idle-claim", func() error {
+		_, err := g.Claim(ctx, time.Minute, tasks.FormFilling)
+		if errors.Is(err, tasks.ErrNoTask) {
+			return nil
+		}
+		return errors.Join(err, errors.New("there is a task"))
+	})
+	g.measure(b, "create", func() error { return g.Create(ctx, id, tasks.Form, tasks.Relaxed()) })
+	g.measure(b, "claim", func() (err error) { c, err = g.Claim(ctx, time.Minute, tasks.Form); return err })
+	require.Equal(b, id, c.ID)
+	g.measure(b, "status", func() error { _, err := g.Status(ctx, id); return err })
+	done := make(chan error, 1)
+	go func() { _, err := g.Wait(ctx, id); done <- err }()
+	g.measure(b, "complete", func() error { return g.Complete(ctx, c, result500, tasks.Relaxed()) })
+	require.NoError(b, <-done)
+	g.measure(b, "wait", func() error { _, err := g.Wait(ctx, id); return err })
+	g.measure(b, "result", func() error { _, err := g.Result(ctx, id); return err })
+	g.measure(b, "list", list(tasks.Query{}))
+	g.measure(b, "list-newest", list(tasks.Query{Newest: true}))
+	g.measure(b, "list-type", list(tasks.Query{Types: []tasks.Type{tasks.FormFilling}}))
+	g.measure(b, "list-status", list(tasks.Query{Statuses: completed, Types: nil, Newest: true}))
+	g.measure(b, "list-both", list(tasks.Query{Types: form, Statuses: completed}))
+	g.measure(b, "count", func() error { _, err := g.Count(ctx); return err })
 }
 
 // fill makes n tasks by one statement on a connection of its own, and brings them into the database file.
 func fill(b *testing.B, path, beside string, n int) {
+	if n == 0 {
+		return
+	}
 	c, err := sqlite3.Open("file:" + filepath.ToSlash(path) + "?vfs=async")
 	require.NoError(b, err)
 	defer c.Close()
 	require.NoError(b, c.Exec(fmt.Sprintf(`PRAGMA synchronous=off; PRAGMA cache_size=-200000;
-		WITH RECURSIVE n(i) AS (SELECT 1 WHERE %d>0 UNION ALL SELECT i+1 FROM n WHERE i<%d)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%d)
 		INSERT INTO tasks(id, type, status, result, run_at, created_at) SELECT a.*, 1700000000 FROM (%s) a;
-		PRAGMA wal_checkpoint(TRUNCATE)`, n, n, growthOthers[beside])))
+		PRAGMA wal_checkpoint(TRUNCATE)`, n, growthOthers[beside])))
 }

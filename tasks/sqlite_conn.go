@@ -10,8 +10,9 @@ import (
 // To prepare one takes longer than to run it.
 type conn struct {
 	*sqlite3.Conn
-	ready map[string]*sqlite3.Stmt // those that nobody uses, by their text
-	older bool                     // it has views in the place of tables
+	ready map[string][]*sqlite3.Stmt // those that nobody uses, by their text
+	kept  int                        // so many are ready
+	older bool                       // it has views in the place of tables
 }
 
 // readyMost is how many statements a connection keeps. Only lists by all kinds of filters have more of them.
@@ -19,8 +20,13 @@ const readyMost = 100
 
 // statement returns a statement that is ready to run. Give it back by done.
 func (c *conn) statement(sql string) (*sqlite3.Stmt, error) {
-	if s := c.ready[sql]; s != nil {
-		delete(c.ready, sql) // a second one that runs at the same time is another
+	// Of those that run at the same time, as the walks of a list, each is another.
+	if n := len(c.ready[sql]); n > 0 {
+		s := c.ready[sql][n-1]
+		c.kept--
+		if c.ready[sql] = c.ready[sql][:n-1]; n == 1 {
+			delete(c.ready, sql)
+		}
 		return s, nil
 	}
 	if c.older {
@@ -33,14 +39,15 @@ func (c *conn) statement(sql string) (*sqlite3.Stmt, error) {
 // done ends a statement's run, whose error is known, and keeps it.
 func (c *conn) done(sql string, s *sqlite3.Stmt) {
 	_ = s.Reset()
-	if c.ready[sql] != nil || len(c.ready) >= readyMost || s.ClearBindings() != nil {
+	if c.kept >= readyMost || s.ClearBindings() != nil {
 		_ = s.Close()
 		return
 	}
 	if c.ready == nil {
-		c.ready = map[string]*sqlite3.Stmt{}
+		c.ready = map[string][]*sqlite3.Stmt{}
 	}
-	c.ready[sql] = s
+	c.ready[sql] = append(c.ready[sql], s)
+	c.kept++
 }
 
 // run runs a statement that returns nothing.
@@ -51,10 +58,12 @@ func (c *conn) run(sql string) error {
 
 // Close closes the statements too.
 func (c *conn) Close() (err error) {
-	for _, s := range c.ready {
-		err = errors.Join(err, s.Close())
+	for _, list := range c.ready {
+		for _, s := range list {
+			err = errors.Join(err, s.Close())
+		}
 	}
-	c.ready = nil
+	c.ready, c.kept = nil, 0
 	return errors.Join(err, c.Conn.Close())
 }
 
