@@ -228,7 +228,10 @@ func (c *client) repeat(context.Context) error {
 	var first string
 	for range 1 + rand.IntN(2) {
 		a, err := c.do("POST", "/tasks", body, []int{201, 409}, key...)
-		for err == nil && a.status == 409 { // the one that was given up is still in flight
+		for begun := time.Now(); err == nil && a.status == 409; { // the one that was given up is still in flight
+			if time.Since(begun) > c.patience/2 {
+				return fmt.Errorf("key %s: for %v: %s", id, c.patience/2, a.body)
+			}
 			pause(c.ctx, 50)
 			a, err = c.do("POST", "/tasks", body, []int{201, 409}, key...)
 		}

@@ -4,6 +4,7 @@ package soakhttp
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -274,7 +275,7 @@ func TestSoakNotices(t *testing.T) {
 		"goroutines":  {"goroutines: ", time.Minute},
 		"descriptors": {"descriptors: ", time.Minute},
 		"heap":        {"bytes of heap: ", time.Minute},
-		"hang":        {"stats: no progress", 4 * time.Second},
+		"hang":        {"stats(: no progress|:1.: no progress)", 4 * time.Second},
 		"events":      {"event was lost", 10 * time.Second},
 		"tasks":       {"acknowledged|status 404", time.Minute},
 	} {
@@ -297,17 +298,19 @@ type soak struct {
 	ctx      context.Context // until something fails
 	fail     context.CancelCauseFunc
 	rounds   int
+	hung     error // what made no progress; those who lose the server for that fail too
 
-	mu     sync.Mutex
-	counts map[string]int           // what was done; guarded by mu
-	acked  map[string]time.Time     // tasks that were created, those of the last minute; guarded by mu
-	expect map[*resumer]expectation // what resumers are to be told; guarded by mu
-	number int                      // of the last task; guarded by mu
+	mu      sync.Mutex
+	counts  map[string]int           // what was done; guarded by mu
+	running map[string]int           // clients that are there, by their sort; guarded by mu
+	acked   map[string]time.Time     // tasks that were created, those of the last minute; guarded by mu
+	expect  map[*resumer]expectation // what resumers are to be told; guarded by mu
+	number  int                      // of the last task; guarded by mu
 }
 
 func newSoak(p *process, patience time.Duration) *soak {
 	ctx, fail := context.WithCancelCause(context.Background())
-	return &soak{p: p, patience: patience, ctx: ctx, fail: fail, counts: map[string]int{}, acked: map[string]time.Time{}, expect: map[*resumer]expectation{}}
+	return &soak{p: p, patience: patience, ctx: ctx, fail: fail, counts: map[string]int{}, running: map[string]int{}, acked: map[string]time.Time{}, expect: map[*resumer]expectation{}}
 }
 
 func (s *soak) count(what string) {
@@ -330,7 +333,9 @@ func (s *soak) round(d time.Duration) error {
 	var clients sync.WaitGroup
 	for _, k := range kinds {
 		for range k.clients {
+			s.begin(k.name)
 			clients.Go(func() {
+				defer s.end(k.name)
 				for over.Err() == nil {
 					c := newClient(s)
 					err := k.cycle(c, over)
@@ -346,28 +351,33 @@ func (s *soak) round(d time.Duration) error {
 		}
 	}
 	resumers := s.startResumers()
-	clientsGone := make(chan struct{})
+	clientsGone, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		clients.Wait()
-		resumers() // which go when they have heard of everything
 		close(clientsGone)
+		resumers() // which go when they have heard of everything
+		close(gone)
 	}()
-	s.watch(over, clientsGone)
-	return context.Cause(s.ctx)
+	s.watch(over, clientsGone, gone)
+	return cmp.Or(s.hung, context.Cause(s.ctx))
 }
 
-// watch returns when the clients are gone, and sees to it that each sort makes progress until then.
-func (s *soak) watch(over context.Context, gone <-chan struct{}) {
+// watch returns when all are gone, and sees to it that each sort of clients makes progress until the round is over, and any does until
+// the clients are gone. Whether those who resume do is seen by themselves: they may have much to hear of.
+func (s *soak) watch(over context.Context, clientsGone, gone <-chan struct{}) {
 	was, since := map[string]int{}, map[string]time.Time{}
 	for _, k := range kinds {
 		since[k.name] = time.Now()
 	}
-	ending := time.Time{}
+	last := time.Now() // of them all
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
 		select {
 		case <-gone:
 			tick.Stop()
 			return
+		case <-clientsGone:
+			clientsGone, last = nil, time.Time{}
+			continue
 		case <-tick.C:
 		}
 		if s.ctx.Err() != nil {
@@ -375,33 +385,36 @@ func (s *soak) watch(over context.Context, gone <-chan struct{}) {
 			return
 		}
 		s.mu.Lock()
+		hangs := ""
 		for _, k := range kinds {
 			if n := s.counts[k.name]; n != was[k.name] {
-				was[k.name], since[k.name] = n, time.Now()
+				was[k.name], since[k.name], last = n, time.Now(), time.Now()
 			} else if over.Err() == nil && time.Since(since[k.name]) > s.patience {
-				s.fail(fmt.Errorf("%s: no progress for %v", k.name, s.patience))
+				hangs = k.name
 			}
 		}
+		if clientsGone != nil && over.Err() != nil && time.Since(last) > s.patience {
+			hangs = fmt.Sprint("clients that don't come to their end: ", s.running)
+		}
 		s.mu.Unlock()
-		if over.Err() != nil && ending.IsZero() {
-			ending = time.Now()
-		}
-		if !ending.IsZero() && time.Since(ending) > s.patience {
-			s.fail(fmt.Errorf("clients don't come to their end within %v: %s", s.patience, s.slowest(was, since)))
-		}
-		if s.ctx.Err() != nil && strings.Contains(context.Cause(s.ctx).Error(), "no progress") {
-			s.p.dump()
+		if hangs != "" {
+			s.hung = fmt.Errorf("%s: no progress for %v", hangs, s.patience)
+			s.p.dump() // while they are there
+			s.fail(s.hung)
 		}
 	}
 }
 
-// slowest names the sort of clients that did something the longest time ago.
-func (s *soak) slowest(was map[string]int, since map[string]time.Time) string {
-	name := ""
-	for n, at := range since {
-		if name == "" || at.Before(since[name]) {
-			name = n
-		}
+func (s *soak) begin(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running[kind]++
+}
+
+func (s *soak) end(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[kind]--; s.running[kind] == 0 {
+		delete(s.running, kind)
 	}
-	return fmt.Sprintf("%s: no progress after %d", name, was[name])
 }
