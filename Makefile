@@ -141,6 +141,10 @@ bench-growth: ## package tasks beside up to a million tasks, and 10,000 who wait
 bench-contexts: ## commits whose contexts can be cancelled beside such that can't, through database/sql (about 1 minute)
 	@bench/run.sh contexts.txt 1 . -short -run '^$$' -bench Contexts -benchtime 1x ./bench
 
+bench-metrics: ## what it costs to attach vfs/vfsmetrics: commits/s of 64 connections with it and without, in turns, and one recorded event, into bench/out (about 3 minutes)
+	@bench/run.sh metrics.txt 1 vfs/vfsmetrics -run '^$$' -bench Cost -benchtime 1x -timeout 20m .
+	@bench/run.sh metrics-record.txt 1 vfs/vfsmetrics -run '^$$' -bench Record .
+
 bench-tuning: ## what the settings of vfs/TUNING.md bring, put into that page (about 5 minutes)
 	go run ./bench/tuning -page vfs/TUNING.md
 

@@ -11,16 +11,49 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 )
 
-// BenchmarkRecord is what a commit at FULL pays, in processor time where that can be told: beside BenchmarkCost's cpu-ns/commit it says how much that is.
-func BenchmarkRecord(b *testing.B) {
+// event is one that is recorded.
+type event struct {
+	name   string
+	record func()
+}
+
+// events are one of each sort that a database has while commits go on.
+func events(t testing.TB) []event {
 	m := &databases{live: map[string]*series{}}
 	m.known.Store(&map[string]*series{})
 	meter := metric.NewMeterProvider(metric.WithReader(metric.NewManualReader())).Meter(scopeVFS)
-	require.NoError(b, m.histograms(meter))
-	info := vfs.CommitWaitedInfo{Database: "/a/path/of/a/database.db", Duration: time.Millisecond}
+	require.NoError(t, m.histograms(meter))
+	const path = "/a/path/of/a/database.db"
+	waited := vfs.CommitWaitedInfo{Database: path, Duration: time.Millisecond}
+	synced := vfs.SyncEvent{Database: path, File: "wal", Duration: time.Millisecond}
+	stalled := vfs.StallEndedInfo{Database: path, Reason: vfs.StallCheckpoint, Duration: time.Millisecond}
+	checkpointed := vfs.CheckpointEndedInfo{Database: path, Background: true, Duration: time.Millisecond}
+	return []event{
+		{"CommitWaited", func() { m.waited(waited) }},
+		{"SyncEnded", func() { m.synced(synced) }},
+		{"StallEnded", func() { m.stalled(stalled) }},
+		{"CheckpointEnded", func() { m.checkpointed(checkpointed) }},
+	}
+}
+
+// BenchmarkRecord is one recorded event. A commit at FULL pays CommitWaited, and its part of the SyncEnded that it shares.
+func BenchmarkRecord(b *testing.B) {
+	for _, e := range events(b) {
+		b.Run(e.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				e.record()
+			}
+		})
+	}
+}
+
+// BenchmarkRecordAtOnce is the processor time of CommitWaited where several goroutines record at once:
+// beside BenchmarkCost's cpu-ns/commit it says how much of a commit at FULL that is.
+func BenchmarkRecordAtOnce(b *testing.B) {
+	record := events(b)[0].record
 	for _, procs := range []int{1, 2} {
 		b.Run(fmt.Sprintf("goroutines=%d", procs), func(b *testing.B) {
-			b.ReportAllocs()
 			const each = 200_000
 			for b.Loop() {
 				cpu := cputime()
@@ -28,7 +61,7 @@ func BenchmarkRecord(b *testing.B) {
 				for range procs {
 					wg.Go(func() {
 						for range each {
-							m.waited(info)
+							record()
 						}
 					})
 				}
@@ -37,5 +70,12 @@ func BenchmarkRecord(b *testing.B) {
 			}
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// TestRecordAllocates: no event allocates, once its database is known.
+func TestRecordAllocates(t *testing.T) {
+	for _, e := range events(t) {
+		require.Zero(t, testing.AllocsPerRun(1000, e.record), e.name)
 	}
 }
