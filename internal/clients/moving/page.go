@@ -18,6 +18,7 @@ type Page struct {
 	Parameters []Parameter
 	Defaults   []Default
 	Tags       []Tag
+	Begins     []Begin
 }
 
 // A Parameter is one way to set something, and a query that tells whether it is set.
@@ -28,6 +29,14 @@ type Default struct{ SQL, Want string }
 
 // A Tag is a statement that needs a build tag of mattn's, and what it needs here.
 type Tag struct{ Tag, Here, SQL string }
+
+// A Begin is what BeginTx begins, given options and parameters of the name: see [BeginTx].
+type Begin struct {
+	Options sql.TxOptions
+	Plain   bool // also tried with (*sql.DB).Begin
+	DSN     string
+	Want    string
+}
 
 // Driver is a column of the page.
 type Driver string
@@ -89,6 +98,12 @@ func Read(t testing.TB, path string, driver Driver) (p Page) {
 			p.Defaults = append(p.Defaults, Default{code(cells[0])[0], want})
 		case head[0] == "mattn's tag":
 			p.Tags = append(p.Tags, Tag{cells[0], cell("here"), code(cell("tried with"))[0]})
+		case head[0] == "`sql.TxOptions`":
+			b := Begin{Options: txOptions(t, code(cells[0])[0]), Plain: strings.HasSuffix(cells[0], "and `Begin`"), Want: cell(string(driver))}
+			if c := code(cell("in the name")); len(c) > 0 {
+				b.DSN = c[0]
+			}
+			p.Begins = append(p.Begins, b)
 		default:
 			t.Fatalf("a table that isn't tried: %s", line)
 		}
@@ -96,7 +111,28 @@ func Read(t testing.TB, path string, driver Driver) (p Page) {
 	require.Greater(t, len(p.Parameters), 15)
 	require.Greater(t, len(p.Defaults), 8)
 	require.Greater(t, len(p.Tags), 6)
+	require.Greater(t, len(p.Begins), 15)
 	return p
+}
+
+// txOptions reads such as {Isolation: sql.LevelSerializable, ReadOnly: true}.
+func txOptions(t testing.TB, text string) (o sql.TxOptions) {
+	t.Helper()
+	for field := range strings.SplitSeq(strings.Trim(text, "{}"), ", ") {
+		switch name, value, _ := strings.Cut(field, ": "); name {
+		case "":
+		case "ReadOnly":
+			require.Equal(t, "true", value)
+			o.ReadOnly = true
+		case "Isolation":
+			for o.Isolation = sql.LevelDefault; "sql.Level"+strings.ReplaceAll(o.Isolation.String(), " ", "") != value; o.Isolation++ {
+				require.Less(t, o.Isolation, sql.LevelLinearizable, value)
+			}
+		default:
+			t.Fatalf("no field of sql.TxOptions: %s", text)
+		}
+	}
+	return o
 }
 
 var inCode = regexp.MustCompile("`([^`]+)`")
@@ -109,7 +145,7 @@ func code(s string) (all []string) {
 	return all
 }
 
-// Try tries the parameters and the defaults. params are added to each name.
+// Try tries the parameters, the defaults and the transactions. params are added to each name.
 func (p Page) Try(t *testing.T, driver, params string) {
 	t.Run("parameters", func(t *testing.T) {
 		for _, c := range p.Parameters {
@@ -144,6 +180,11 @@ func (p Page) Try(t *testing.T, driver, params string) {
 				}
 				require.Equal(t, c.Want, got)
 			})
+		}
+	})
+	t.Run("begins", func(t *testing.T) {
+		for _, c := range p.Begins {
+			t.Run(fmt.Sprintf("%v,readonly=%v,%s", c.Options.Isolation, c.Options.ReadOnly, c.DSN), func(t *testing.T) { c.try(t, driver, params) })
 		}
 	})
 }
