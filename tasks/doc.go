@@ -88,7 +88,7 @@
 //
 // A call that changes something returns once that is durable, so that a power cut can't take it back,
 // or, with the option [Relaxed], as soon as it is made: a power cut may lose it for a bounded time after that,
-// 50 ms and one fsync by default (see package [github.com/docusnap/asyncvfs/vfs]).
+// as it may a commit at NORMAL in [the table of what is guaranteed].
 // What is lost at worst is a status or a new task, never the order of changes and never the table:
 // if a change is durable, so are all that were made before it, and [Store.Sync] waits until all are.
 // Who reads may see a change a moment before it is durable: [Store.Settle] waits until what was read is, without a sync where it is already.
@@ -104,4 +104,6 @@
 // [ErrOutcomeUnknown]; what [Store.Cleanup] and [Store.InvalidateType] had deleted before they failed;
 // and a change that was made but whose fsync failed, which the text says.
 // A call whose context is done returns at once, whoever holds the write lock; otherwise it waits up to 10 s for the lock.
+//
+// [the table of what is guaranteed]: https://github.com/docusnap/asyncvfs#what-is-guaranteed
 package tasks

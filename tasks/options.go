@@ -148,7 +148,7 @@ type call struct {
 func Durable() CallOption { return func(c *call) { c.relaxed = false } }
 
 // Relaxed makes the call return as soon as its change is made.
-// A power cut may lose it for the VFS's max_delay (50ms by default) and one fsync after that.
+// A power cut may lose it for a bounded time after that: see Durability in the package documentation.
 func Relaxed() CallOption { return func(c *call) { c.relaxed = true } }
 
 // Force makes the call take the task from any status to any other.

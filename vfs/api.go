@@ -17,29 +17,11 @@
 //
 // # Guarantees
 //
-// PRAGMA synchronous keeps the meaning that SQLite documents. In WAL mode:
+// PRAGMA synchronous keeps the meaning that SQLite documents. What a commit waits for at each level, and what a power cut
+// may lose of it at most, is in [a table of the README], with what it rests on and the rules that keep it.
 //
-//   - FULL and EXTRA: a commit is durable when COMMIT returns.
-//     It waits after the write lock is released, and one fsync serves all that wait.
-//   - NORMAL: COMMIT returns at once. A power cut may lose the last commits,
-//     at most those of the last max_delay plus the time of one fsync
-//     (where a single fsync takes longer than max_delay, of two),
-//     and at most max_pending bytes of WAL. Past either bound COMMIT waits.
-//     What is left is the state after one of the commits: there is data loss, no corruption.
-//   - OFF: a commit isn't synced, and nothing bounds what is lost.
-//     Connections at other levels are as safe as without it.
-//
-// The level is a connection's own and may change at any time.
 // Rollback-journal modes pass straight through, but for waits: async_wait, [WaitDurable], [Flush] and async_mode=sync
 // keep their word there too. So do temporary files and in-memory databases, which have nothing to wait for.
-// After a crash of the process alone nothing is lost at any level.
-//
-// With the URI parameter psow=0, which is SQLite's, only commits at FULL and EXTRA are safe from
-// later writes to the same sector: SQLite pads only those.
-//
-// The file format and the locks are SQLite's own: other processes,
-// on this VFS or on any other, may use the same database at the same time.
-// The guarantees hold for the commits of processes on this VFS.
 //
 // # URI parameters
 //
@@ -167,6 +149,7 @@
 // across a power cut in WAL mode, and a network file system isn't safe for WAL mode:
 // there it is a [*FileSystemError], which names it (on Linux, macOS and FreeBSD).
 //
+// [a table of the README]: https://github.com/docusnap/asyncvfs#what-is-guaranteed
 // [SQLite's VFS]: https://sqlite.org/cksumvfs.html
 package vfs
 

@@ -13,7 +13,7 @@ import (
 //   - vfs=async;
 //   - PRAGMA busy_timeout of 10 s, instead of none: who finds the write lock taken waits in a queue;
 //   - PRAGMA journal_mode=wal;
-//   - PRAGMA synchronous=full: a commit is durable when it returns. See [Synchronous];
+//   - PRAGMA synchronous=full. See [Synchronous];
 //   - _txlock=immediate, for [database/sql.DB.Begin]: a transaction that reads first and writes then can't wait for the lock.
 //     Begin those that only read with ReadOnly of [database/sql.TxOptions].
 //
@@ -60,8 +60,7 @@ func (l Level) String() string {
 	return [...]string{"off", "normal", "full", "extra"}[min(l, Extra)]
 }
 
-// Synchronous sets the level. Default [Full]. At [Normal] a commit returns at once, and a power cut may lose it
-// for a bounded time after that (see [MaxDelay]).
+// Synchronous sets the level. Default [Full]. What each guarantees: see the package documentation.
 func Synchronous(l Level) DSNOption {
 	return func(d *dsn) { d.level = l }
 }
