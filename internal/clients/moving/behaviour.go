@@ -34,6 +34,19 @@ func BeginLocks(t testing.TB, driver, params string) bool {
 	return err != nil
 }
 
+// Several runs several statements in one Exec, one that inserts 1, and then two with the arguments 2 and 3.
+// It returns what was inserted, and the error of the second Exec.
+func Several(t testing.TB, driver, params string) (inserted string, err error) {
+	t.Helper()
+	db := Open(t, driver, params)
+	_, err = db.Exec("CREATE TABLE t(a); INSERT INTO t VALUES(1)")
+	require.NoError(t, err)
+	_, with := db.Exec("INSERT INTO t VALUES(?); INSERT INTO t VALUES(?)", 2, 3)
+	inserted, err = Ask(db, "SELECT group_concat(a, ' ' ORDER BY a) FROM t")
+	require.NoError(t, err)
+	return inserted, with
+}
+
 // UniqueError returns the error of a row that is there already.
 func UniqueError(t testing.TB, driver, params string) error {
 	t.Helper()

@@ -120,6 +120,17 @@ func TestBegin(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestSeveralStatements(t *testing.T) {
+	for _, params := range both {
+		inserted, err := Several(t, "sqlite3", params)
+		require.ErrorContains(t, err, "multiple statements")
+		require.Equal(t, "1", inserted)
+	}
+	inserted, err := Several(t, "sqlite", "")
+	require.NoError(t, err)
+	require.Equal(t, "1 2 2", inserted)
+}
+
 func TestUnknownParameter(t *testing.T) {
 	require.NoError(t, Open(t, "sqlite", "_no_such=1").Ping())
 	for _, params := range both {

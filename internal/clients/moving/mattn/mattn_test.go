@@ -52,6 +52,12 @@ func TestBegin(t *testing.T) {
 	require.True(t, moving.BeginLocks(t, "sqlite3", "_txlock=exclusive"))
 }
 
+func TestSeveralStatements(t *testing.T) {
+	inserted, err := moving.Several(t, "sqlite3", "")
+	require.NoError(t, err)
+	require.Equal(t, "1 2 3", inserted)
+}
+
 func TestUnknownParameter(t *testing.T) {
 	require.NoError(t, moving.Open(t, "sqlite3", "_no_such=1").Ping())
 }
