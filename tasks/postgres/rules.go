@@ -16,7 +16,15 @@ const (
 	syncPerCall
 	// oneMigrates has one of many processes change the schema at a time.
 	oneMigrates
+	// lockExpired takes back a lease that has run out only while nobody else does that, or has done it.
+	lockExpired
+	// lockDue makes a task ready that has become due only while nobody else changes it.
+	lockDue
+	// lockOld deletes a task that is old only while nobody else changes it.
+	lockOld
 )
+
+const skip = "\n\t\t\tFOR UPDATE SKIP LOCKED"
 
 // ruleText is what keeps a rule in a statement, and what is there if it is switched off.
 var ruleText = map[switchedOff][2]string{
@@ -24,6 +32,9 @@ var ruleText = map[switchedOff][2]string{
 	skipLocked:  {" FOR UPDATE OF t SKIP LOCKED", ""},
 	syncPerCall: {"set_config('synchronous_commit',", "concat("},
 	oneMigrates: {"pg_advisory_xact_lock($1)", "$1::bigint"},
+	lockExpired: {"ORDER BY lease_until, id LIMIT $3" + skip, "ORDER BY lease_until, id LIMIT $3"},
+	lockOld:     {"ORDER BY t.created_at, t.id LIMIT $6 FOR UPDATE SKIP LOCKED", "ORDER BY t.created_at, t.id LIMIT $6"},
+	lockDue:     {"ORDER BY run_at LIMIT $3" + skip, "ORDER BY run_at LIMIT $3"},
 }
 
 // without takes the rules that are switched off from a statement.

@@ -25,11 +25,14 @@ func TestRules(t *testing.T) {
 		rule  switchedOff
 		holds func(*testing.T, *pgtest.Server, Config) error // what is wrong
 	}{
-		"lease at the end":     {leaseAtEnd, leaseHolds},
-		"skip locked":          {skipLocked, claimsOnce},
-		"unknown outcome":      {unknownOutcome, cutIsUnknown},
-		"synchronous_commit":   {syncPerCall, durableAsAsked},
-		"one process migrates": {oneMigrates, startsBeside},
+		"lease at the end":      {leaseAtEnd, leaseHolds},
+		"skip locked":           {skipLocked, claimsOnce},
+		"lock what has expired": {lockExpired, takesBackOnce},
+		"lock what is due":      {lockDue, readiesOnce},
+		"lock what is old":      {lockOld, deletesOnce},
+		"unknown outcome":       {unknownOutcome, cutIsUnknown},
+		"synchronous_commit":    {syncPerCall, durableAsAsked},
+		"one process migrates":  {oneMigrates, startsBeside},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, c.holds(t, s, Config{Schema: s.NewSchema()}))
@@ -96,6 +99,76 @@ func claimsOnce(t *testing.T, s *pgtest.Server, c Config) error {
 		return fmt.Errorf("a task that another has: %w", cmp.Or(err, errors.New("handed out")))
 	}
 	return nil
+}
+
+// takesBackOnce: a lease that has run out, and that another process takes back right now, isn't taken from who gets it next.
+func takesBackOnce(t *testing.T, s *pgtest.Server, c Config) error {
+	return leftAlone(t, s, c, "lease='another', lease_until=9e15", "lease='another'", func(st *tasks.Store) {
+		_, err := st.Claim(t.Context(), time.Minute)
+		require.NoError(t, err)
+	})
+}
+
+// readiesOnce: a task that has become due, and that another process has claimed and put off again, stays put off.
+func readiesOnce(t *testing.T, s *pgtest.Server, c Config) error {
+	return leftAlone(t, s, c, "run_at=9e15", "run_at=9e15", nil)
+}
+
+// leftAlone: what another process changes while a store claims, as the store finds it to be done, stays as that process leaves it.
+// It is a task for a minute later, which is past.
+func leftAlone(t *testing.T, s *pgtest.Server, c Config, change, want string, before func(*tasks.Store)) error {
+	var mu sync.Mutex
+	now := time.Unix(1_700_000_000, 0)
+	c.Clock = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	later := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
+	st, conn, look := openRules(t, s.URL("postgres"), c), connectRules(t, s), connectRules(t, s)
+	ctx := t.Context()
+	require.NoError(t, st.Create(ctx, "a", tasks.Form, tasks.RunAt(now.Add(time.Minute))))
+	later(2 * time.Minute)
+	if before != nil {
+		before(st)
+	}
+	later(2 * time.Minute)
+	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET "+change)
+	require.NoError(t, err)
+	claimed := make(chan error, 1)
+	go func() {
+		_, err := st.Claim(ctx, time.Minute)
+		claimed <- err
+	}()
+	for !blocks(t, look, conn) && len(claimed) == 0 {
+	}
+	_, err = conn.Exec(ctx, "COMMIT")
+	require.NoError(t, err)
+	err = <-claimed
+	var as bool
+	require.NoError(t, look.QueryRow(ctx, "SELECT coalesce("+want+", false) FROM "+c.Schema+".tasks").Scan(&as))
+	if !as || !errors.Is(err, tasks.ErrNoTask) {
+		return fmt.Errorf("%s isn't so any more, and the claim has %w", want, cmp.Or(err, errors.New("the task")))
+	}
+	return nil
+}
+
+// deletesOnce: a task that is old, and that another process retries right now, isn't deleted.
+func deletesOnce(t *testing.T, s *pgtest.Server, c Config) error {
+	st, conn, look := openRules(t, s.URL("postgres"), c), connectRules(t, s), connectRules(t, s)
+	ctx := t.Context()
+	require.NoError(t, st.Create(ctx, "a", tasks.Form))
+	require.NoError(t, st.Update(ctx, "a", tasks.Error, nil))
+	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET status='pending'")
+	require.NoError(t, err)
+	cleaned := make(chan error, 1)
+	go func() {
+		_, err := st.Cleanup(ctx, 0)
+		cleaned <- err
+	}()
+	for !blocks(t, look, conn) && len(cleaned) == 0 {
+	}
+	_, err = conn.Exec(ctx, "COMMIT")
+	require.NoError(t, err)
+	require.NoError(t, <-cleaned)
+	_, err = st.Status(ctx, "a")
+	return err
 }
 
 // cutIsUnknown: where the answer to a commit is lost, nothing is said of it that isn't so.
