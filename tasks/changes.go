@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -12,8 +13,12 @@ var ErrNoChanges = errors.New("the backend keeps no log of changes")
 
 // Changes are changes of tasks, in the order in which they were made.
 type Changes struct {
-	// IDs are the tasks that have changed, each once. What has become of them, [Store.Status] tells: they may be deleted.
+	// IDs are the tasks that have changed, each once, in the order of the last of these changes of each. What has become of them,
+	// [Store.Status] tells: they may be deleted.
 	IDs []string
+	// Numbers are those of these last changes, as many as there are IDs, ascending: who has dealt with all tasks up to a number goes on after that.
+	// Tasks that were changed together have the same.
+	Numbers []int64
 	// Last is the number of the last of these changes, to go on after it; if there are none, the one to go on after.
 	Last int64
 	// Lost is whether changes in between aren't known any more: then any task may have changed.
@@ -46,6 +51,9 @@ func (s *Store) Changes(ctx context.Context, after int64, limit int) (Changes, e
 	c, err := b.Changes(ctx, after, limit)
 	if err != nil {
 		err = fmt.Errorf("get changes: %w", err)
+	}
+	if len(c.Numbers) != len(c.IDs) {
+		c.Numbers = slices.Repeat([]int64{c.Last}, len(c.IDs)) // a backend that can't tell them apart
 	}
 	return c, err
 }

@@ -31,7 +31,9 @@ func (b *backend) Changes(ctx context.Context, after int64, limit int) (c tasks.
 			return err
 		}
 		defer rows.Close()
-		seen := map[string]bool{}
+		last := map[string]int{} // by task, where it is among these
+		var all []string
+		var numbers []int64
 		for n := 0; rows.Next(); n++ {
 			var xid *int64
 			var ids []string
@@ -42,21 +44,24 @@ func (b *backend) Changes(ctx context.Context, after int64, limit int) (c tasks.
 				break
 			}
 			c.More = c.More || n+1 >= limit
-			if *xid != c.Last && len(seen) >= limit {
+			if *xid != c.Last && len(last) >= limit {
 				c.More = true
 				break
 			}
 			c.Last = *xid
 			for _, id := range ids {
-				if !seen[id] {
-					seen[id] = true
-					c.IDs = append(c.IDs, id)
-				}
+				last[id] = len(all)
+				all, numbers = append(all, id), append(numbers, *xid)
 			}
 		}
 		rows.Close()
 		if err := rows.Err(); err != nil {
 			return err
+		}
+		for i, id := range all {
+			if last[id] == i {
+				c.IDs, c.Numbers = append(c.IDs, id), append(c.Numbers, numbers[i])
+			}
 		}
 		if after < 0 || after > end || after < first {
 			// From now on, or what came in between is trimmed, or the server is an older copy.

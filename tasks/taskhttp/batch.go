@@ -26,7 +26,8 @@ type batch struct {
 type change struct {
 	task    tasks.Info // only what it takes to tell who sees it
 	unowned bool       // whose it was isn't known
-	text    []byte     // as it is sent, without an id
+	number  int64      // of the last of its changes
+	text    []byte     // as it is sent
 }
 
 // share has texts be kept and counted, or, without a count, dropped.
@@ -36,15 +37,18 @@ func (b *batch) share(written *atomic.Int64) {
 	b.texts, b.written = nil, written
 }
 
-// text returns what a principal is told of the batch. It isn't to be changed.
-func (b *batch) text(by Principal) []byte {
+// text returns what a principal is told of the batch who has been told up to a change. It isn't to be changed.
+func (b *batch) text(by Principal, told int64) []byte {
+	if b.numbered && told > b.after {
+		return b.write(by, told)
+	}
 	key := [2]string{by.Owner, by.Prefix}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if text, ok := b.texts[key]; ok {
 		return text
 	}
-	text := b.write(by)
+	text := b.write(by, b.after)
 	if b.written != nil {
 		b.written.Add(1)
 		if b.texts == nil {
@@ -55,13 +59,13 @@ func (b *batch) text(by Principal) []byte {
 	return text
 }
 
-// write puts together what a principal is told. The last event has the number to resume after.
-func (b *batch) write(by Principal) (text []byte) {
+// write puts together what a principal is told. At its end is the number to resume after, whatever of it that one sees.
+func (b *batch) write(by Principal, told int64) (text []byte) {
 	if b.lost {
 		return event("reset", position{b.last, b.numbered}.String(), []byte("{}"))
 	}
 	for _, c := range b.tasks {
-		if by.Owner != "" && c.unowned || !by.sees(c.task) {
+		if b.numbered && c.number <= told || by.Owner != "" && c.unowned || !by.sees(c.task) {
 			continue
 		}
 		text = append(text, c.text...)

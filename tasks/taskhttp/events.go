@@ -93,7 +93,7 @@ func (h *Handler) events(r *request) error {
 			continue
 		}
 		for _, b := range batches {
-			text := b.text(r.by)
+			text := b.text(r.by, at.at)
 			at = position{b.last, b.numbered}
 			if len(text) > 0 && s.write(text) != nil {
 				return nil

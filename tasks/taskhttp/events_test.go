@@ -1,6 +1,7 @@
 package taskhttp_test
 
 import (
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -153,5 +154,44 @@ func TestEventsReachAll(t *testing.T) {
 	require.NoError(t, s.Store.Create(t.Context(), "a", tasks.Form))
 	for _, e := range open {
 		require.Equal(t, "task", e.next().name)
+	}
+}
+
+// TestEventsInParts: who loses the connection after a few events each time hears of all changes in the end,
+// however many are told together, kept for others or read from the log.
+func TestEventsInParts(t *testing.T) {
+	const n, each = 300, 7
+	s := serve(t)
+	ctx := t.Context()
+	keeps := s.stream(adminToken, "/events")
+	from := keeps.nextID()
+	var list []tasks.NewTask
+	for i := range n {
+		list = append(list, tasks.NewTask{ID: fmt.Sprint("a", i), Type: tasks.Form})
+	}
+	require.Nil(t, s.Store.CreateMany(ctx, list))
+	for i := range n { // told together with what comes before
+		require.NoError(t, s.Store.Update(ctx, fmt.Sprint("a", (i*7)%n), tasks.Processing, nil))
+	}
+	for range n {
+		keeps.next() // all that the feed keeps is what has come
+	}
+	other, err := taskhttp.New(s.Store, testTokens)
+	require.NoError(t, err)
+	for name, h := range map[string]*served{"kept": s, "from the log": serveHandler(t, s.Store, other)} {
+		heard := map[string]bool{} // as they are now
+		last := from
+		for connections := 0; len(heard) < n; connections++ {
+			require.Less(t, connections, 2*n/each+10, "%s: %d of %d", name, len(heard), n)
+			e := h.stream(adminToken, "/events", "Last-Event-ID", last)
+			for i := 0; i < each && len(heard) < n; i++ {
+				v := e.next()
+				if task := decode[taskhttp.Task](t, v.data); task.Status == tasks.Processing {
+					heard[task.ID] = true
+				}
+				last = v.id
+			}
+			e.resp.Body.Close()
+		}
 	}
 }

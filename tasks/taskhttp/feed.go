@@ -260,7 +260,7 @@ func (h *Handler) load(ctx context.Context, after int64) (*batch, error) {
 	}
 	infos, errs := h.looks(ctx, c.IDs)
 	for i, id := range c.IDs {
-		k, err := h.changeOf(id, infos[i], errs[i])
+		k, err := h.changeOf(id, position{c.Numbers[i], i+1 == len(c.IDs) || c.Numbers[i+1] > c.Numbers[i]}, infos[i], errs[i])
 		if errors.Is(err, tasks.ErrUnreadable) {
 			// Another look would find no more.
 			h.log.Warn("a task that has changed can't be read", "task", id, "error", err)
@@ -287,10 +287,12 @@ func (h *Handler) looks(ctx context.Context, ids []string) ([]tasks.Info, []erro
 }
 
 // changeOf returns what has become of a task that has changed, given what a look at it has found.
-func (h *Handler) changeOf(id string, t tasks.Info, err error) (c change, _ error) {
+// Who is told of it is at a position, by whose number one gets on who loses the connection again and again,
+// however many changes are told together.
+func (h *Handler) changeOf(id string, at position, t tasks.Info, err error) (c change, _ error) {
 	if errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrInvalid) {
 		owner, known := h.feed.ownerOf(id)
-		return change{tasks.Info{ID: id, Owner: owner}, !known, event("deleted", "", deletedData(id))}, nil
+		return change{tasks.Info{ID: id, Owner: owner}, !known, at.at, event("deleted", at.String(), deletedData(id))}, nil
 	}
 	if err != nil {
 		return c, err
@@ -300,7 +302,7 @@ func (h *Handler) changeOf(id string, t tasks.Info, err error) (c change, _ erro
 	if err != nil {
 		return c, err
 	}
-	return change{tasks.Info{ID: t.ID, Owner: t.Owner}, false, event("task", "", bytes.TrimSpace(body.text))}, nil
+	return change{tasks.Info{ID: t.ID, Owner: t.Owner}, false, at.at, event("task", at.String(), bytes.TrimSpace(body.text))}, nil
 }
 
 // saw remembers whose a task is, so that its owner can be told when it is deleted.
