@@ -29,7 +29,7 @@ func BenchmarkCost(b *testing.B) {
 	}{{vfs.Full, "metrics"}, {vfs.Full, "nothing"}, {vfs.Normal, "metrics"}} {
 		b.Run(fmt.Sprintf("conns=64/level=%v/attached=%s", c.level, c.attached), func(b *testing.B) {
 			for b.Loop() {
-				rates, cpu, commits, perCommit := costPairs(b, c.level, c.attached == "metrics", 64, 40, 250*time.Millisecond)
+				rates, cpu, commits, perCommit := costPairs(b, c.level, c.attached == "metrics", 64, 250, 40*time.Millisecond)
 				report(b, "commits/s-ratio", rates)
 				report(b, "cpu/commit-ratio", cpu)
 				b.ReportMetric(commits, "commits/s")

@@ -39,7 +39,8 @@
 // # Cost
 //
 // Counters and gauges are read from the statistics when a reader collects, at no cost for commits.
-// Histograms are recorded at each sync, and at each commit at FULL, without allocating.
+// Histograms are recorded at each sync; the waits of commits at FULL are gathered, and recorded 64 at a time, and when a reader collects.
+// Nothing is allocated for it. “make bench-metrics” measures it.
 //
 // # Traces
 //

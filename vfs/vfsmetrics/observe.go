@@ -93,6 +93,7 @@ func (m *databases) collect(_ context.Context, o metric.Observer) error {
 		}
 	}
 	for _, s := range m.live {
+		s.waits.flush(m.wait, s.plain)
 		with := metric.WithAttributeSet(s.attributes)
 		for n, c := range m.counters {
 			total := s.ended[n]

@@ -9,6 +9,7 @@ import (
 	"github.com/docusnap/asyncvfs/vfs"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
 // event is one that is recorded.
@@ -78,4 +79,55 @@ func TestRecordAllocates(t *testing.T) {
 	for _, e := range events(t) {
 		require.Zero(t, testing.AllocsPerRun(1000, e.record), e.name)
 	}
+}
+
+// TestWaits: each wait is recorded once, by the commit that fills up what is gathered, by a collection, or when measuring stops.
+func TestWaits(t *testing.T) {
+	reader := metric.NewManualReader()
+	m := &databases{live: map[string]*series{}}
+	m.known.Store(&map[string]*series{})
+	meter := metric.NewMeterProvider(metric.WithReader(reader)).Meter(scopeVFS)
+	require.NoError(t, m.histograms(meter))
+	recorded := func() (n uint64, sum float64) {
+		var data metricdata.ResourceMetrics
+		require.NoError(t, reader.Collect(t.Context(), &data))
+		for _, scope := range data.ScopeMetrics {
+			for _, i := range scope.Metrics {
+				if h, ok := i.Data.(metricdata.Histogram[float64]); ok {
+					for _, p := range h.DataPoints {
+						n, sum = n+p.Count, sum+p.Sum
+					}
+				}
+			}
+		}
+		return n, sum
+	}
+	callback, err := m.observe(meter) // collections flush from here on
+	require.NoError(t, err)
+	room := len(waits{}.all)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range room {
+				m.waited(vfs.CommitWaitedInfo{Database: "/a.db", Duration: time.Second})
+			}
+		})
+	}
+	wg.Wait()
+	n, sum := recorded()
+	require.EqualValues(t, 2*room, n)
+	require.InDelta(t, 2*room, sum, 1e-9)
+
+	m.waited(vfs.CommitWaitedInfo{Database: "/a.db", Duration: time.Second})
+	n, _ = recorded()
+	require.EqualValues(t, 2*room+1, n)
+
+	require.NoError(t, callback.Unregister())
+	m.waited(vfs.CommitWaitedInfo{Database: "/a.db", Duration: time.Second})
+	n, _ = recorded()
+	require.EqualValues(t, 2*room+1, n, "it was recorded at once")
+	m.flush()
+	m.flush()
+	n, _ = recorded()
+	require.EqualValues(t, 2*room+2, n)
 }

@@ -43,6 +43,7 @@ func Register(p metric.MeterProvider, opts ...Option) (stop func(), err error) {
 	return func() {
 		remove()
 		callback.Unregister()
+		m.flush()
 	}, nil
 }
 
@@ -70,6 +71,8 @@ type series struct {
 	pending, held              []metric.RecordOption
 	background, foreground     []metric.RecordOption
 	backgroundErr, foregroundE []metric.RecordOption
+
+	waits waits
 
 	// databases.mu guards what follows.
 	ended []int64 // of each counter, of the times that it was open before
@@ -171,7 +174,8 @@ func (m *databases) synced(e vfs.SyncEvent) {
 }
 
 func (m *databases) waited(i vfs.CommitWaitedInfo) {
-	m.wait.Record(context.Background(), i.Duration.Seconds(), m.of(i.Database).plain...)
+	s := m.of(i.Database)
+	s.waits.add(i.Duration, m.wait, s.plain)
 }
 
 func (m *databases) stalled(i vfs.StallEndedInfo) {
@@ -204,6 +208,15 @@ func (m *databases) closed(i vfs.DatabaseClosedInfo) {
 	s := m.add(i.Database)
 	for n, c := range m.counters {
 		s.ended[n] += c.of(i.Statistics)
+	}
+}
+
+// flush records the waits that are gathered.
+func (m *databases) flush() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.live {
+		s.waits.flush(m.wait, s.plain)
 	}
 }
 
