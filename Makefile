@@ -37,8 +37,8 @@ test-clients: ## database/sql, GORM and go-sqlite3's own API, in a module of its
 test-litestream: ## Litestream replicating a database that is written to, through kills of either, in a module of its own (under 1 minute)
 	cd internal/litestream && go vet ./... && go test -count=1 -timeout 5m ./...
 
-test-programs: ## the database tests of golang-migrate and goose, with both VFSes, test by test (a few minutes; fetches them)
-	internal/clients/programs.sh
+test-programs: ## the database tests of eight programs that others wrote, with both VFSes, test by test (up to half an hour, most of it DBOS; PROGRAMS="sqlx ent" for some; fetches them)
+	internal/clients/programs.sh $(PROGRAMS)
 
 test-postgres: ## package tasks on PostgreSQL, in a module of its own, with servers that it starts itself (Debian's package postgresql)
 	cd tasks/postgres && go vet ./... && go test -timeout 20m ./...
