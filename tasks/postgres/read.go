@@ -12,6 +12,7 @@ import (
 
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // infoColumns are the columns of an Info; infoColumnsT are those of a table t.
@@ -23,12 +24,13 @@ const (
 )
 
 // infoRow is where the columns go. All may be NULL, for the rows of outer joins.
+// Into these types pgx reads without a pointer to a pointer, which it would plan anew for each column.
 type infoRow struct {
-	id, typ, status, text, owner, labels, note *string
-	created, updated, started, ended, runAt    *int64
-	attempts, uncounted, priority              *int
-	cancelled                                  *bool
-	done, total                                *float64
+	id, typ, status, text, owner, labels, note pgtype.Text
+	created, updated, started, ended, runAt    pgtype.Int8
+	attempts, uncounted, priority              pgtype.Int4
+	cancelled                                  pgtype.Bool
+	done, total                                pgtype.Float8
 }
 
 func (r *infoRow) dest() []any {
@@ -38,24 +40,26 @@ func (r *infoRow) dest() []any {
 
 func (r *infoRow) info() tasks.Info {
 	t := tasks.Info{
-		ID: *r.id, Type: tasks.Type(*r.typ), Status: tasks.Status(*r.status), CreatedAt: secondsOf(*r.created),
-		Attempts: *r.attempts, Uncounted: *r.uncounted, Cancelled: *r.cancelled, Owner: *r.owner, Priority: *r.priority,
-		StartedAt: timeOf(r.started), EndedAt: timeOf(r.ended), RunAt: timeOf(r.runAt),
-		Advance: tasks.Advance{Done: finite(*r.done), Total: finite(*r.total)},
+		ID: r.id.String, Type: tasks.Type(r.typ.String), Status: tasks.Status(r.status.String), CreatedAt: secondsOf(r.created.Int64),
+		Attempts: int(r.attempts.Int32), Uncounted: int(r.uncounted.Int32), Cancelled: r.cancelled.Bool, Owner: r.owner.String,
+		Priority: int(r.priority.Int32), StartedAt: millisOf(r.started), EndedAt: millisOf(r.ended), RunAt: millisOf(r.runAt),
+		Advance: tasks.Advance{Done: finite(r.done.Float64), Total: finite(r.total.Float64), Note: r.note.String},
+		Error:   r.text.String,
 	}
-	if r.updated != nil {
-		t.UpdatedAt = secondsOf(*r.updated)
+	if r.updated.Valid {
+		t.UpdatedAt = secondsOf(r.updated.Int64)
 	}
-	if r.text != nil {
-		t.Error = *r.text
-	}
-	if r.note != nil {
-		t.Note = *r.note
-	}
-	if r.labels != nil {
-		_ = json.Unmarshal([]byte(*r.labels), &t.Labels) // what this package has written
+	if r.labels.Valid {
+		_ = json.Unmarshal([]byte(r.labels.String), &t.Labels) // what this package has written
 	}
 	return t
+}
+
+func millisOf(ms pgtype.Int8) time.Time {
+	if !ms.Valid {
+		return time.Time{}
+	}
+	return timeOf(&ms.Int64)
 }
 
 // finite returns 0 for what JSON has no number for. Nothing of this package writes that.

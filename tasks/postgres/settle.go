@@ -169,7 +169,7 @@ func (b *backend) LookSettled(ctx context.Context, ids []string, found func(int,
 		switch {
 		case err != nil:
 			found(i, tasks.Info{}, err)
-		case infos[i].id == nil:
+		case !infos[i].id.Valid:
 			found(i, tasks.Info{}, tasks.ErrNotFound)
 		default:
 			found(i, infos[i].info(), nil)
@@ -192,7 +192,7 @@ func (b *backend) GetSettled(ctx context.Context, id string) (tasks.Result, erro
 	if err := b.settle(ctx, s, server, true); err != nil {
 		return tasks.Result{}, err
 	}
-	if r.id == nil {
+	if !r.id.Valid {
 		return tasks.Result{}, tasks.ErrNotFound
 	}
 	res := tasks.Result{Info: r.info()}
