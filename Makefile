@@ -152,5 +152,5 @@ bench-tuning: ## what the settings of vfs/TUNING.md bring, put into that page (a
 bench-peers: ## package tasks beside goqite, backlite and River, in a module of its own (about 1 minute)
 	cd bench/peers && go test -run '^$$' -bench Peers -benchtime 1x .
 
-bench-postgres: ## package tasks on PostgreSQL: beside River, a look-up beside bare pgx, and bloat, into bench/out (a few minutes)
+bench-postgres: ## package tasks on PostgreSQL: beside River, a look-up beside bare pgx, beside other tasks, idle, and bloat, into bench/out (a few minutes)
 	bench/run.sh postgres.txt 1 bench/peers -short -run '^$$' -bench 'Postgres' -benchtime 1x -timeout 20m .
