@@ -67,8 +67,10 @@ func (a *attempt) run() {
 			end(err)
 		}
 	}
-	// The task may have changed before anybody was to be told.
-	for look(); ; {
+	// The task may have changed before anybody was to be told. A handler that ends soon is told when it reports.
+	first := time.NewTimer(firstLook)
+	defer first.Stop()
+	for {
 		if a.lost() {
 			changed = nil
 		}
@@ -76,6 +78,10 @@ func (a *attempt) run() {
 		case h := <-done:
 			a.report(h)
 			return
+		case <-first.C:
+			if !a.lost() {
+				look()
+			}
 		case <-changed:
 			stop()
 			changed, stop = backend.Notify(a.task.ID)

@@ -16,6 +16,8 @@ const (
 	// tryAgain and tryAgainMost are how long a worker waits after an error that may pass: it doubles.
 	tryAgain     = 100 * time.Millisecond
 	tryAgainMost = 5 * time.Second
+	// firstLook is how long a handler has run when it is first seen to that the task is still its worker's.
+	firstLook = 20 * time.Millisecond
 )
 
 // runner is a call of Run.
