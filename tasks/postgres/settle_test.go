@@ -3,6 +3,8 @@ package postgres_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -109,18 +111,31 @@ func TestSettle(t *testing.T) {
 	// What Settle is for, and, as a control, what comes of it without.
 	require.NoError(t, other.Create(ctx, "kept", tasks.Form, tasks.Relaxed()))
 	require.NoError(t, st.Settle(ctx))
-	require.NoError(t, other.Create(ctx, "gone", tasks.Form, tasks.Relaxed()))
-	_, err = st.Status(ctx, "gone")
-	require.NoError(t, err)
-	s.Kill()
-	require.NoError(t, s.Restart())
-	_, err = st.Status(ctx, "kept")
-	require.NoError(t, err)
-	_, err = st.Status(ctx, "gone")
-	require.ErrorIs(t, err, tasks.ErrNotFound)
+	losesRelaxed(t, s, other, st.Status, "kept")
 	admin = connectAt(t, s)
 	require.NoError(t, other.Create(ctx, "again", tasks.Form, tasks.Relaxed()))
 	costs(1, "a relaxed change, after the restart")
+}
+
+// losesRelaxed kills the server right after a relaxed change that was seen, until that is gone then, and one task isn't.
+// The server's WAL writer may have come by, as it does every ten seconds.
+func losesRelaxed(t *testing.T, s *pgtest.Server, st *tasks.Store, look func(context.Context, string) (tasks.Info, error), kept string) {
+	t.Helper()
+	ctx := t.Context()
+	for i, gone := 0, false; !gone; i++ {
+		require.Less(t, i, 5, "each was durable")
+		id := fmt.Sprint("gone", i)
+		require.NoError(t, st.Create(ctx, id, tasks.Form, tasks.Relaxed()))
+		_, err := st.Status(ctx, id)
+		require.NoError(t, err)
+		s.Kill()
+		require.NoError(t, s.Restart())
+		_, err = look(ctx, kept)
+		require.NoError(t, err)
+		_, err = look(ctx, id)
+		gone = errors.Is(err, tasks.ErrNotFound)
+		require.True(t, gone || err == nil, err)
+	}
 }
 
 // TestSettledReader: what is read and whether it is durable is one statement, for any number of tasks, and one waits only for its own changes.
@@ -186,13 +201,5 @@ func TestSettledOfOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before+1, syncsOf(t, admin))
 
-	require.NoError(t, other.Create(ctx, "gone", tasks.Form, tasks.Relaxed()))
-	_, err = st.Status(ctx, "gone") // the control
-	require.NoError(t, err)
-	s.Kill()
-	require.NoError(t, s.Restart())
-	_, err = st.StatusSettled(ctx, "changes")
-	require.NoError(t, err)
-	_, err = st.StatusSettled(ctx, "gone")
-	require.ErrorIs(t, err, tasks.ErrNotFound)
+	losesRelaxed(t, s, other, st.StatusSettled, "changes")
 }
