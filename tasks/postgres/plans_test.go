@@ -158,11 +158,22 @@ func worked(t *testing.T, st *tasks.Store) {
 	defer cancel()
 	const typ = tasks.FormFilling
 	done := make(chan error, 1)
+	begun, told := make(chan struct{}), make(chan struct{})
 	go func() {
-		done <- st.Run(ctx, map[tasks.Type]tasks.Handler{typ: func(ctx context.Context, _ tasks.Info) (any, error) {
+		done <- st.Run(ctx, map[tasks.Type]tasks.Handler{typ: func(ctx context.Context, task tasks.Info) (any, error) {
+			if task.ID == "cancelled" {
+				close(begun)
+				<-ctx.Done() // by a look at its lease
+				close(told)
+				return nil, ctx.Err()
+			}
 			return tasks.Step(ctx, "step", func(context.Context) (int, error) { return 1, nil })
 		}}, 2)
 	}()
+	require.NoError(t, st.Create(ctx, "cancelled", typ))
+	<-begun
+	require.NoError(t, st.Cancel(ctx, "cancelled"))
+	<-told
 	const waiters = 30 // so that some of them are looked for together
 	for i := range waiters {
 		id := fmt.Sprint("w", i)
