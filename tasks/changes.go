@@ -31,6 +31,7 @@ type Changes struct {
 type ChangesBackend interface {
 	Backend
 	// Changes returns up to so many changes after one, which is numbered from 1 on; a negative one stands for the last there is.
+	// A task that has changed more than once is named each time. Without Numbers, all are taken to have been made together.
 	// There may be more if some of them can't be told apart, as those of one transaction.
 	Changes(ctx context.Context, after int64, limit int) (Changes, error)
 }
@@ -53,9 +54,24 @@ func (s *Store) Changes(ctx context.Context, after int64, limit int) (Changes, e
 		err = fmt.Errorf("get changes: %w", err)
 	}
 	if len(c.Numbers) != len(c.IDs) {
-		c.Numbers = slices.Repeat([]int64{c.Last}, len(c.IDs)) // a backend that can't tell them apart
+		c.Numbers = slices.Repeat([]int64{c.Last}, len(c.IDs))
 	}
+	c.IDs, c.Numbers = lastOfEach(c.IDs, c.Numbers)
 	return c, err
+}
+
+// lastOfEach returns the last change of each task.
+func lastOfEach(ids []string, numbers []int64) (eachIDs []string, eachNumbers []int64) {
+	last := make(map[string]int, len(ids))
+	for i, id := range ids {
+		last[id] = i
+	}
+	for i, id := range ids {
+		if last[id] == i {
+			eachIDs, eachNumbers = append(eachIDs, id), append(eachNumbers, numbers[i])
+		}
+	}
+	return eachIDs, eachNumbers
 }
 
 // Notify returns a channel that is closed once the task may have changed since the call: at once for a change by this process,

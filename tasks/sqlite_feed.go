@@ -29,39 +29,17 @@ func (r *reader) changes(after int64, limit int, c *Changes) error {
 		c.Last, c.Lost = last, true
 		return nil
 	}
-	var all []numbered
 	next := after + 1
 	c.Last = after
 	err = each(r.conn, "SELECT seq, id FROM task_changes WHERE seq>? ORDER BY seq LIMIT ?", []any{after, limit}, func(s *sqlite3.Stmt) error {
 		seq := s.ColumnInt64(0)
 		c.Lost = c.Lost || seq != next
 		c.Last, next = seq, seq+1
-		all = append(all, numbered{s.ColumnText(1), seq})
+		c.IDs, c.Numbers = append(c.IDs, s.ColumnText(1)), append(c.Numbers, seq)
 		return nil
 	})
-	c.IDs, c.Numbers = lastOfEach(all)
 	c.More = c.Last < last
 	return err
-}
-
-// numbered is a change of a task.
-type numbered struct {
-	id     string
-	number int64
-}
-
-// lastOfEach returns the tasks of changes, which are in the order of their numbers, as [Changes] has them.
-func lastOfEach(all []numbered) (ids []string, numbers []int64) {
-	last := make(map[string]int, len(all))
-	for i, n := range all {
-		last[n.id] = i
-	}
-	for i, n := range all {
-		if last[n.id] == i {
-			ids, numbers = append(ids, n.id), append(numbers, n.number)
-		}
-	}
-	return ids, numbers
 }
 
 var _ ChangesBackend = (*sqliteBackend)(nil)

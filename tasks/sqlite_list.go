@@ -38,28 +38,23 @@ func (w walk) and(names []string, is ...string) walk {
 
 // walks returns the walks of a query. Which types and statuses there are is known from the counts.
 func walks(c *conn, q Query) (list []walk, err error) {
-	all := q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0
 	w := walk{tasks: "tasks", by: "tasks"}
-	index := func(s string) string { return "tasks INDEXED BY tasks_" + s }
+	created, owner, by := "tasks INDEXED BY tasks_created", "tasks INDEXED BY tasks_owner", "tasks INDEXED BY tasks_by"
 	if q.Label[0] != "" {
-		w = walk{tasks: "t", by: "l"}
-		index = func(s string) string {
-			if s == "created" {
-				return "task_labels l CROSS JOIN tasks t ON t.id=l.id" // its primary key
-			}
-			return "task_labels l INDEXED BY task_labels_" + s + " CROSS JOIN tasks t ON t.id=l.id"
-		}
-		w = w.and([]string{"l.name", "l.value"}, q.Label[:]...)
+		const joined = " CROSS JOIN tasks t ON t.id=l.id"
+		w = walk{tasks: "t", by: "l"}.and([]string{"l.name", "l.value"}, q.Label[:]...)
+		created = "task_labels l" + joined // the order of its primary key
+		owner, by = "task_labels l INDEXED BY task_labels_owner"+joined, "task_labels l INDEXED BY task_labels_by"+joined
 	}
 	switch {
-	case all:
-		w.from = index("created")
-		return []walk{w}, nil
 	case q.Owner != "":
-		w.from = index("owner")
+		w.from = owner
 		w = w.and([]string{w.by + ".owner<>'' AND " + w.by + ".owner"}, q.Owner)
+	case len(q.Types) == 0 && len(q.Statuses) == 0:
+		w.from = created
+		return []walk{w}, nil
 	default:
-		w.from = index("by")
+		w.from = by
 	}
 	args := []any{q.Owner}
 	sql := "SELECT type, status FROM task_counts WHERE owner=? AND n>0" + in("type", q.Types, &args) + in("status", q.Statuses, &args)

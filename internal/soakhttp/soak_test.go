@@ -376,7 +376,7 @@ func (s *soak) watch(over context.Context, clientsGone, gone <-chan struct{}) {
 			tick.Stop()
 			return
 		case <-clientsGone:
-			clientsGone, last = nil, time.Time{}
+			clientsGone = nil
 			continue
 		case <-tick.C:
 		}

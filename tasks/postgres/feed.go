@@ -31,9 +31,6 @@ func (b *backend) Changes(ctx context.Context, after int64, limit int) (c tasks.
 			return err
 		}
 		defer rows.Close()
-		last := map[string]int{} // by task, where it is among these
-		var all []string
-		var numbers []int64
 		for n := 0; rows.Next(); n++ {
 			var xid *int64
 			var ids []string
@@ -44,24 +41,18 @@ func (b *backend) Changes(ctx context.Context, after int64, limit int) (c tasks.
 				break
 			}
 			c.More = c.More || n+1 >= limit
-			if *xid != c.Last && len(last) >= limit {
+			if *xid != c.Last && len(c.IDs) >= limit {
 				c.More = true
 				break
 			}
 			c.Last = *xid
 			for _, id := range ids {
-				last[id] = len(all)
-				all, numbers = append(all, id), append(numbers, *xid)
+				c.IDs, c.Numbers = append(c.IDs, id), append(c.Numbers, *xid)
 			}
 		}
 		rows.Close()
 		if err := rows.Err(); err != nil {
 			return err
-		}
-		for i, id := range all {
-			if last[id] == i {
-				c.IDs, c.Numbers = append(c.IDs, id), append(c.Numbers, numbers[i])
-			}
 		}
 		if after < 0 || after > end || after < first {
 			// From now on, or what came in between is trimmed, or the server is an older copy.

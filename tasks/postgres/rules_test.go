@@ -81,24 +81,32 @@ func leaseHolds(t *testing.T, s *pgtest.Server, c Config) error {
 
 // claimsOnce: a task that another one claims right now isn't handed out.
 func claimsOnce(t *testing.T, s *pgtest.Server, c Config) error {
-	st, conn, look := openRules(t, s.URL("postgres"), c), connectRules(t, s), connectRules(t, s)
-	ctx := t.Context()
-	require.NoError(t, st.Create(ctx, "a", tasks.Form))
-	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET status='processing', attempts=1, lease='another', lease_until=9e15, leased_at=1")
-	require.NoError(t, err)
-	claimed := make(chan error, 1)
-	go func() {
-		_, err := st.Claim(ctx, time.Minute)
-		claimed <- err
-	}()
-	for !blocks(t, look, conn) && len(claimed) == 0 {
-	}
-	_, err = conn.Exec(ctx, "COMMIT")
-	require.NoError(t, err)
-	if err := <-claimed; !errors.Is(err, tasks.ErrNoTask) {
+	st := openRules(t, s.URL("postgres"), c)
+	require.NoError(t, st.Create(t.Context(), "a", tasks.Form))
+	err := beside(t, s, c, "status='processing', attempts=1, lease='another', lease_until=9e15, leased_at=1", func() error {
+		_, err := st.Claim(t.Context(), time.Minute)
+		return err
+	})
+	if !errors.Is(err, tasks.ErrNoTask) {
 		return fmt.Errorf("a task that another has: %w", cmp.Or(err, errors.New("handed out")))
 	}
 	return nil
+}
+
+// beside makes a call while another process changes the tasks: it has done so, and commits once the call waits for it, or has returned.
+func beside(t *testing.T, s *pgtest.Server, c Config, change string, call func() error) error {
+	t.Helper()
+	conn, look := connectRules(t, s), connectRules(t, s)
+	ctx := t.Context()
+	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET "+change)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	for !blocks(t, look, conn) && len(done) == 0 {
+	}
+	_, err = conn.Exec(ctx, "COMMIT")
+	require.NoError(t, err)
+	return <-done
 }
 
 // takesBackOnce: a lease that has run out, and that another process takes back right now, isn't taken from who gets it next.
@@ -121,7 +129,7 @@ func leftAlone(t *testing.T, s *pgtest.Server, c Config, change, want string, be
 	now := time.Unix(1_700_000_000, 0)
 	c.Clock = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	later := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
-	st, conn, look := openRules(t, s.URL("postgres"), c), connectRules(t, s), connectRules(t, s)
+	st := openRules(t, s.URL("postgres"), c)
 	ctx := t.Context()
 	require.NoError(t, st.Create(ctx, "a", tasks.Form, tasks.RunAt(now.Add(time.Minute))))
 	later(2 * time.Minute)
@@ -129,20 +137,12 @@ func leftAlone(t *testing.T, s *pgtest.Server, c Config, change, want string, be
 		before(st)
 	}
 	later(2 * time.Minute)
-	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET "+change)
-	require.NoError(t, err)
-	claimed := make(chan error, 1)
-	go func() {
+	err := beside(t, s, c, change, func() error {
 		_, err := st.Claim(ctx, time.Minute)
-		claimed <- err
-	}()
-	for !blocks(t, look, conn) && len(claimed) == 0 {
-	}
-	_, err = conn.Exec(ctx, "COMMIT")
-	require.NoError(t, err)
-	err = <-claimed
+		return err
+	})
 	var as bool
-	require.NoError(t, look.QueryRow(ctx, "SELECT coalesce("+want+", false) FROM "+c.Schema+".tasks").Scan(&as))
+	require.NoError(t, connectRules(t, s).QueryRow(ctx, "SELECT coalesce("+want+", false) FROM "+c.Schema+".tasks").Scan(&as))
 	if !as || !errors.Is(err, tasks.ErrNoTask) {
 		return fmt.Errorf("%s isn't so any more, and the claim has %w", want, cmp.Or(err, errors.New("the task")))
 	}
@@ -151,23 +151,15 @@ func leftAlone(t *testing.T, s *pgtest.Server, c Config, change, want string, be
 
 // deletesOnce: a task that is old, and that another process retries right now, isn't deleted.
 func deletesOnce(t *testing.T, s *pgtest.Server, c Config) error {
-	st, conn, look := openRules(t, s.URL("postgres"), c), connectRules(t, s), connectRules(t, s)
+	st := openRules(t, s.URL("postgres"), c)
 	ctx := t.Context()
 	require.NoError(t, st.Create(ctx, "a", tasks.Form))
 	require.NoError(t, st.Update(ctx, "a", tasks.Error, nil))
-	_, err := conn.Exec(ctx, "BEGIN; UPDATE "+c.Schema+".tasks SET status='pending'")
-	require.NoError(t, err)
-	cleaned := make(chan error, 1)
-	go func() {
+	require.NoError(t, beside(t, s, c, "status='pending'", func() error {
 		_, err := st.Cleanup(ctx, 0)
-		cleaned <- err
-	}()
-	for !blocks(t, look, conn) && len(cleaned) == 0 {
-	}
-	_, err = conn.Exec(ctx, "COMMIT")
-	require.NoError(t, err)
-	require.NoError(t, <-cleaned)
-	_, err = st.Status(ctx, "a")
+		return err
+	}))
+	_, err := st.Status(ctx, "a")
 	return err
 }
 
