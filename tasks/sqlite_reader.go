@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/docusnap/asyncvfs/tasks/internal/foreign"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -153,7 +153,7 @@ func info(s *sqlite3.Stmt) (t Info, err error) {
 	t.Uncounted, t.Cancelled = s.ColumnInt(7), s.ColumnBool(8) && t.Status == Error
 	t.StartedAt, t.EndedAt, t.RunAt = milliseconds(s, 9), milliseconds(s, 10), milliseconds(s, 11)
 	t.Owner, t.Priority, t.Labels = s.ColumnText(12), s.ColumnInt(13), Labels{s.ColumnText(14)}
-	t.Advance = Advance{finite(s.ColumnFloat(15)), finite(s.ColumnFloat(16)), s.ColumnText(17)}
+	t.Advance = Advance{foreign.Number(s.ColumnFloat(15)), foreign.Number(s.ColumnFloat(16)), s.ColumnText(17)}
 	if t.CreatedAt, err = seconds(s, 3); err != nil {
 		return Info{ID: t.ID}, err
 	}
@@ -169,14 +169,6 @@ func info(s *sqlite3.Stmt) (t Info, err error) {
 		t.EndedAt = t.UpdatedAt
 	}
 	return t, nil
-}
-
-// finite returns 0 for what JSON has no number for. Nothing of this package writes that.
-func finite(f float64) float64 {
-	if math.IsInf(f, 0) || math.IsNaN(f) {
-		return 0
-	}
-	return f
 }
 
 // milliseconds reads a time that only this package writes: zero if there is none.

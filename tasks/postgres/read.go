@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
+	"github.com/docusnap/asyncvfs/tasks/internal/foreign"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -43,7 +43,7 @@ func (r *infoRow) info() tasks.Info {
 		ID: r.id.String, Type: tasks.Type(r.typ.String), Status: tasks.Status(r.status.String), CreatedAt: secondsOf(r.created.Int64),
 		Attempts: int(r.attempts.Int32), Uncounted: int(r.uncounted.Int32), Cancelled: r.cancelled.Bool, Owner: r.owner.String,
 		Priority: int(r.priority.Int32), StartedAt: millisOf(r.started), EndedAt: millisOf(r.ended), RunAt: millisOf(r.runAt),
-		Advance: tasks.Advance{Done: finite(r.done.Float64), Total: finite(r.total.Float64), Note: r.note.String},
+		Advance: tasks.Advance{Done: foreign.Number(r.done.Float64), Total: foreign.Number(r.total.Float64), Note: r.note.String},
 		Error:   r.text.String,
 	}
 	if r.updated.Valid {
@@ -60,14 +60,6 @@ func millisOf(ms pgtype.Int8) time.Time {
 		return time.Time{}
 	}
 	return timeOf(&ms.Int64)
-}
-
-// finite returns 0 for what JSON has no number for. Nothing of this package writes that.
-func finite(f float64) float64 {
-	if math.IsInf(f, 0) || math.IsNaN(f) {
-		return 0
-	}
-	return f
 }
 
 func timeOf(ms *int64) time.Time {
