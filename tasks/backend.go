@@ -151,12 +151,28 @@ type ClaimBackend interface {
 	Limits(ctx context.Context) (map[Type]TypeLimits, error)
 }
 
-// ClaimPoller is a [Backend] whose Notify tells those who wait for any task also when there may be one to claim because a time has come,
-// and whose claims may come together, and share their work then: a worker makes several at a time while it finds tasks.
+// ClaimPoller is a [Backend] whose Notify tells those who wait for any task also when there may be one to claim because a time has come.
 type ClaimPoller interface {
 	Backend
 	// ClaimPoll returns how often a worker that has found no task shall claim again all the same.
 	ClaimPoll() time.Duration
+}
+
+// BatchClaimer is a [Backend] that claims several tasks at once, where that is much less work than one after the other.
+// [Store.Run] does so if it has handlers to spare: up to twice as many as it found before, so that processes share what there is.
+type BatchClaimer interface {
+	Backend
+	// ClaimMany claims as Claim does, up to n tasks. It returns those that there are, one at the least, or an error.
+	ClaimMany(ctx context.Context, q ClaimQuery, n int) ([]Claimed, error)
+}
+
+// BatchReader is a [Backend] that reads several tasks with little more work than one, as a server does,
+// which has to be asked over a connection. [Store.Status], [Store.Result], [Store.Wait] and [Store.Watch] share
+// what Look and GetMany read if they are called at the same time.
+type BatchReader interface {
+	Backend
+	// GetMany is Get of several tasks. It hands over what it finds of each, or its error, and returns when all are handed over.
+	GetMany(ctx context.Context, ids []string, found func(i int, r Result, err error))
 }
 
 // ClaimQuery says what to claim.

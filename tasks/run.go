@@ -86,7 +86,7 @@ func Middleware(m ...func(Handler) Handler) RunOption {
 // only then is the task handed out again. Only what can't pass ends it, in the same way: it returns [ErrClosed] or [ErrBroken].
 func (s *Store) Run(ctx context.Context, handlers map[Type]Handler, concurrency int, opts ...RunOption) error {
 	r := &runner{
-		store: s, handlers: maps.Clone(handlers), worker: s.worker,
+		store: s, handlers: maps.Clone(handlers),
 		lease: DefaultLease, grace: DefaultGrace, hang: DefaultHangTime, timeouts: map[Type]time.Duration{},
 	}
 	for _, o := range opts {
@@ -100,7 +100,7 @@ func (s *Store) Run(ctx context.Context, handlers map[Type]Handler, concurrency 
 	defer cancel(nil)
 	ctx, r.stop = context.WithCancel(ctx)
 	defer r.stop()
-	if err := r.claim(ctx, work); err != nil {
+	if err := newClaimer(r).run(ctx, work); err != nil {
 		r.fail(err)
 	}
 	defer time.AfterFunc(r.grace, func() { cancel(ErrShutdown) }).Stop()

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +24,6 @@ type runner struct {
 	store    *Store
 	handlers map[Type]Handler
 	types    []Type
-	worker   string // its name in the leases
 	lease    time.Duration
 	grace    time.Duration
 	hang     time.Duration
@@ -33,7 +31,6 @@ type runner struct {
 	around   []func(Handler) Handler
 	slots    chan struct{} // holds one for each task that is being processed
 	tasks    sync.WaitGroup
-	helpers  atomic.Int32 // who claim beside the one who waits
 	stop     context.CancelFunc
 
 	mu  sync.Mutex
@@ -99,102 +96,12 @@ func (p *pauses) wait() <-chan time.Time {
 	return time.After(p.next)
 }
 
-// claim claims tasks and starts their handlers until the context is done, or until an error that lasts.
-func (r *runner) claim(ctx, work context.Context) error {
-	changed, stop := r.store.backend.Notify("")
-	defer func() { stop() }()
-	every := claimPoll
-	if b, ok := r.store.backend.(ClaimPoller); ok {
-		every = b.ClaimPoll()
-	}
-	poll := time.NewTimer(every)
-	defer poll.Stop()
-	var failed pauses
-	for {
-		select {
-		case r.slots <- struct{}{}:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		// Before the look, so that no task is missed.
-		select {
-		case <-changed:
-			stop()
-			changed, stop = r.store.backend.Notify("")
-		default:
-		}
-		// A claim that was cancelled halfway would leave a task to nobody.
-		began := time.Now()
-		c, err := r.store.claimAs(context.WithoutCancel(ctx), r.worker, r.lease, r.types)
-		if err == nil {
-			failed = pauses{}
-			r.begin(work, c, began)
-			r.help(ctx, work)
-			continue
-		}
-		<-r.slots
-		if lasts(err) {
-			return err
-		}
-		if !errors.Is(err, ErrNoTask) {
-			r.store.hooks.trouble(ctx, TroubleInfo{Err: err})
-			select {
-			case <-failed.wait():
-			case <-ctx.Done():
-			}
-			continue
-		}
-		failed = pauses{}
-		poll.Reset(every)
-		select {
-		case <-changed:
-		case <-poll.C:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// begin starts the handler of a task, in the slot that is taken.
+// begin starts the handler of a task, in a slot that is taken.
 func (r *runner) begin(work context.Context, c Claimed, began time.Time) {
 	c.began = began
 	r.tasks.Go(func() {
 		newAttempt(r, work, c).run()
 		<-r.slots
-	})
-}
-
-// claimHelpers is how many claim beside the one who waits for tasks, where claims that come together share their work:
-// a claim of a server takes its time, and one after the other would keep handlers waiting.
-const claimHelpers = 15
-
-// help claims, for as long as there are tasks, beside the one who has just found one. Each helper that finds another one gets another helper.
-func (r *runner) help(ctx, work context.Context) {
-	if _, ok := r.store.backend.(ClaimPoller); !ok {
-		return
-	}
-	if r.helpers.Add(1) > claimHelpers {
-		r.helpers.Add(-1)
-		return
-	}
-	r.tasks.Go(func() {
-		defer r.helpers.Add(-1)
-		for ctx.Err() == nil {
-			select {
-			case r.slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-			began := time.Now()
-			c, err := r.store.claimAs(context.WithoutCancel(ctx), r.worker, r.lease, r.types)
-			if err != nil {
-				<-r.slots
-				return // the one who waits meets it too
-			}
-			r.begin(work, c, began)
-			r.help(ctx, work)
-		}
 	})
 }
 

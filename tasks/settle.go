@@ -43,7 +43,8 @@ func (s *Store) StatusSettled(ctx context.Context, id string) (Info, error) {
 	if err := checkID(id); err != nil {
 		return Info{}, err
 	}
-	return s.settled.at(ctx, id)
+	r, err := s.settled.at(ctx, id)
+	return r.Info, err
 }
 
 // lookSettled looks for all who ask.

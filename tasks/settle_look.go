@@ -18,16 +18,16 @@ type gatherer struct {
 }
 
 // at looks at a task.
-func (g *gatherer) at(ctx context.Context, id string) (Info, error) {
+func (g *gatherer) at(ctx context.Context, id string) (Result, error) {
 	if err := ctx.Err(); err != nil {
-		return Info{}, err
+		return Result{}, err
 	}
 	k := g.join(id)
 	select {
 	case <-k.done:
-		return k.r.Info, k.err
+		return k.found()
 	case <-ctx.Done():
-		return Info{}, ctx.Err()
+		return Result{}, ctx.Err()
 	}
 }
 
@@ -42,6 +42,8 @@ func (g *gatherer) join(id string) *look {
 			g.next = map[string]*look{}
 		}
 		g.next[id] = k
+	} else {
+		k.shared = true
 	}
 	if !g.begins {
 		g.begins = true

@@ -18,6 +18,8 @@ type Store struct {
 	infos   lookout  // what Wait looks at
 	results lookout  // what Watch looks at
 	settled gatherer // what StatusSettled looks at
+	status  gatherer // what Status looks at, with a BatchReader
+	result  gatherer // what Result looks at, with a BatchReader
 	worker  string   // names the store as one who claims
 	uses    taskUses
 }
@@ -51,6 +53,7 @@ var process = rand.Text()
 func newStore(c *config, b Backend) *Store {
 	s := &Store{config: c, backend: b, worker: c.process}
 	s.infos.look, s.results.look, s.settled.look = s.lookAtInfos, s.lookAtResults, s.lookSettled
+	s.status.look, s.result.look = s.lookAtInfos, s.lookAtResults
 	return s
 }
 
@@ -155,6 +158,10 @@ func (s *Store) Status(ctx context.Context, id string) (Info, error) {
 	if err := checkID(id); err != nil {
 		return Info{}, err
 	}
+	if _, ok := s.backend.(BatchReader); ok {
+		r, err := s.status.at(ctx, id)
+		return r.Info, taskError("get", id, err)
+	}
 	infos, errs := s.backend.Look(ctx, []string{id})
 	return infos[0], taskError("get", id, errs[0])
 }
@@ -164,11 +171,18 @@ func (s *Store) Result(ctx context.Context, id string) (Result, error) {
 	if err := checkID(id); err != nil {
 		return Result{}, err
 	}
-	r, err := s.backend.Get(ctx, id)
+	r, err := s.get(ctx, id)
 	if err == nil && r.Raw != nil {
 		s.read(ctx, id)
 	}
 	return r, taskError("get", id, err)
+}
+
+func (s *Store) get(ctx context.Context, id string) (Result, error) {
+	if _, ok := s.backend.(BatchReader); ok {
+		return s.result.at(ctx, id)
+	}
+	return s.backend.Get(ctx, id)
 }
 
 // Cleanup deletes the tasks that were created maxAge ago or before, whatever their status, and their attempts.

@@ -29,6 +29,15 @@ type look struct {
 	err    error
 }
 
+// found returns it once it is done, as the caller's own.
+func (k *look) found() (Result, error) {
+	r := k.r
+	if k.shared {
+		r.Raw = bytes.Clone(r.Raw)
+	}
+	return r, k.err
+}
+
 // at looks at a task. What it returns is the caller's own.
 func (l *lookout) at(ctx context.Context, id string) (Result, error) {
 	if err := ctx.Err(); err != nil {
@@ -55,11 +64,7 @@ func (l *lookout) at(ctx context.Context, id string) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
 	}
-	r := k.r
-	if k.shared {
-		r.Raw = bytes.Clone(r.Raw)
-	}
-	return r, k.err
+	return k.found()
 }
 
 // run looks until nobody asks.
@@ -101,6 +106,10 @@ func (s *Store) lookAtInfos(ids []string, found func(int, Result, error)) {
 }
 
 func (s *Store) lookAtResults(ids []string, found func(int, Result, error)) {
+	if b, ok := s.backend.(BatchReader); ok {
+		b.GetMany(context.Background(), ids, found)
+		return
+	}
 	for i, id := range ids {
 		r, err := s.backend.Get(context.Background(), id)
 		found(i, r, err)

@@ -87,21 +87,32 @@ func (s *Store) Claim(ctx context.Context, lease time.Duration, types ...Type) (
 	if len(types) == 0 {
 		types = s.types
 	}
-	return s.claimAs(ctx, s.worker, lease, types)
-}
-
-// claimAs claims a task for a worker.
-func (s *Store) claimAs(ctx context.Context, worker string, lease time.Duration, types []Type) (Claimed, error) {
-	if err := s.checkClock(); err != nil {
+	list, err := s.claimBy(ctx, lease, types, func(q ClaimQuery) ([]Claimed, error) {
+		c, err := s.backend.Claim(ctx, q)
+		return []Claimed{c}, err
+	})
+	if err != nil {
 		return Claimed{}, err
 	}
-	c, err := s.backend.Claim(ctx, ClaimQuery{types, lease, worker, s.workers.maxAttempts, s.delay})
-	if err == nil {
-		s.hooks.claimed(ctx, c.Info, s.now())
-	} else if !errors.Is(err, ErrNoTask) {
-		err = fmt.Errorf("claim task: %w", err)
+	return list[0], nil
+}
+
+// claimBy claims one task or more for the store's worker.
+func (s *Store) claimBy(ctx context.Context, lease time.Duration, types []Type, claim func(ClaimQuery) ([]Claimed, error)) ([]Claimed, error) {
+	if err := s.checkClock(); err != nil {
+		return nil, err
 	}
-	return c, err
+	list, err := claim(ClaimQuery{types, lease, s.worker, s.workers.maxAttempts, s.delay})
+	if err != nil {
+		if !errors.Is(err, ErrNoTask) {
+			err = fmt.Errorf("claim task: %w", err)
+		}
+		return nil, err
+	}
+	for _, c := range list {
+		s.hooks.claimed(ctx, c.Info, s.now())
+	}
+	return list, nil
 }
 
 // Extend makes the lease end that long from now, 1s to 24h, and sets c.LeaseUntil.

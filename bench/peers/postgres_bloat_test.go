@@ -18,15 +18,24 @@ import (
 
 var bloatChanges = flag.Int("bloat-changes", 5_000_000, "how many changes BenchmarkPostgresBloat makes; 200000 with -short")
 
-// BenchmarkPostgresBloat changes 10,000 tasks again and again, with autovacuum as the schema sets it, and compares the sizes of their table
+// BenchmarkPostgresBloat changes tasks again and again, with autovacuum as the schema sets it, and compares the sizes of their table
 // and its indexes with what they are when they are written anew. Of the callers, half change tasks that stay: pending, processing, failed, and retried;
 // the others have tasks that come and go: created, claimed, completed, deleted.
+//
+// What a second's changes leave behind stays until autovacuum comes, which is once a second at the most.
+// So it is also a matter of how many tasks there are beside.
 func BenchmarkPostgresBloat(b *testing.B) {
-	const callers, rows = 64, 10_000
 	total := int64(*bloatChanges)
 	if testing.Short() {
 		total = min(total, 200_000)
 	}
+	for _, rows := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) { bloat(b, total, rows) })
+	}
+}
+
+func bloat(b *testing.B, total int64, rows int) {
+	const callers = 64
 	s, err := pgtest.Start("autovacuum_naptime=1s")
 	require.NoError(b, err)
 	defer s.Remove()
@@ -39,6 +48,7 @@ func BenchmarkPostgresBloat(b *testing.B) {
 		require.NoError(b, err)
 		var changes atomic.Int64
 		var wg sync.WaitGroup
+		start := time.Now()
 		for n := range callers {
 			wg.Go(func() {
 				change := stays(st, n/2, callers/2, rows)
@@ -56,12 +66,14 @@ func BenchmarkPostgresBloat(b *testing.B) {
 			})
 		}
 		wg.Wait()
+		took := time.Since(start)
 		require.NoError(b, st.Close())
 		table, indexes := sizes(b, pool)
 		_, err = pool.Exec(b.Context(), "VACUUM FULL tasks.tasks")
 		require.NoError(b, err)
 		freshTable, freshIndexes := sizes(b, pool)
 		b.ReportMetric(float64(changes.Load()), "changes")
+		b.ReportMetric(float64(changes.Load())/took.Seconds(), "changes/s")
 		b.ReportMetric(table/freshTable, "x-table")
 		b.ReportMetric(indexes/freshIndexes, "x-indexes")
 		b.ReportMetric((table+indexes)/(freshTable+freshIndexes), "x-fresh")

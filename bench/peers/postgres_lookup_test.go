@@ -18,7 +18,7 @@ import (
 // BenchmarkPostgresLookup is a look-up of a status by 8 goroutines beside a bare query of the same row by pgx, in turns, over one pool.
 // The bare query reads the columns that a status has, and makes nothing of them.
 func BenchmarkPostgresLookup(b *testing.B) {
-	const pairs, callers, rows, looks = 5, 8, 1000, 10_000
+	const pairs, callers, rows, looks = 5, 8, 1000, 30_000
 	s, err := pgtest.Start()
 	require.NoError(b, err)
 	defer s.Remove()

@@ -177,7 +177,7 @@ func BenchmarkPostgres(b *testing.B) {
 				for b.Loop() {
 					var ratios, theirs, own []float64
 					for range pairs {
-						n := 200 + 4*callers
+						n := 200 + 20*callers
 						t := run(b, riverPG(b, s, callers), callers, n)
 						o := run(b, ours.new(b, s, callers), callers, n)
 						ratios, theirs, own = append(ratios, o/t), append(theirs, t), append(own, o)

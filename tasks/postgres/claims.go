@@ -20,6 +20,8 @@ const (
 	claimBatch = 64
 	// claimWindow is how many more tasks are looked at than are claimed: others claim the first ones at the same time.
 	claimWindow = 16
+	// carefulAtOnce is how many are claimed one after the other, by a transaction each, before the first is handed out.
+	carefulAtOnce = 8
 	// atOnce bounds how many tasks a claim takes back or makes ready. What is left is the next one's.
 	atOnce = 64
 )
@@ -162,37 +164,73 @@ func (b *backend) claim(key string, g *claimGroup) {
 		}
 		b.claims.mu.Unlock()
 		b.claimFor(batch)
-		for _, c := range batch {
-			close(c.done)
-		}
 	}
 }
 
-// claimFor claims tasks for calls, and sets what comes of them.
+// claimFor claims tasks for calls, and answers each once it is known what comes of it.
 func (b *backend) claimFor(batch []*claim) {
-	fail := func(from int, err error) {
-		for _, c := range batch[from:] {
-			c.err = err
+	for len(batch) > 0 {
+		n, err := b.claimSome(batch)
+		if err != nil {
+			n = len(batch)
+			for _, c := range batch {
+				c.err = err
+			}
 		}
+		for _, c := range batch[:n] {
+			close(c.done)
+		}
+		batch = batch[n:]
 	}
-	for window, got := claimWindow, 0; got < len(batch); {
-		r, err := b.claimReady(batch[got:], window)
+}
+
+// claimSome finds out what comes of some calls, the first ones, and returns how many.
+func (b *backend) claimSome(batch []*claim) (n int, err error) {
+	for window := claimWindow; ; window *= 8 {
+		r, err := b.claimReady(batch, window)
 		switch {
 		case err != nil:
-			fail(got, err)
-			return
+			return 0, err
 		case r.more:
-			b.claimCarefully(batch[got:])
-			return
-		case r.got == 0 && r.seen == window+len(batch)-got && window < 1<<16:
-			window *= 8 // others have all of these
-		case r.got == 0:
+			n = min(len(batch), carefulAtOnce)
+			b.claimCarefully(batch[:n])
+			return n, nil
+		case r.got > 0:
+			return r.got, nil
+		case r.seen < window+len(batch) || window >= 1<<16:
 			b.notifier.wakeAfter(r.wait)
-			fail(got, tasks.ErrNoTask)
-			return
+			return 0, tasks.ErrNoTask
 		}
-		got += r.got
+		// Others have all of these.
 	}
+}
+
+// ClaimMany is one statement, unless there is something else to do or others have what it has seen.
+func (b *backend) ClaimMany(ctx context.Context, q tasks.ClaimQuery, n int) ([]tasks.Claimed, error) {
+	if err := b.settleClock(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer b.leave()
+	batch := make([]*claim, min(n, claimBatch))
+	for i := range batch {
+		batch[i] = &claim{query: q, lease: rand.Text()}
+	}
+	n, err := b.claimSome(batch)
+	var list []tasks.Claimed
+	for _, c := range batch[:n] {
+		if c.err == nil {
+			list = append(list, c.task)
+		} else if err == nil {
+			err = c.err // the next call meets it too, if there is one task
+		}
+	}
+	if len(list) > 0 {
+		return list, nil
+	}
+	return nil, err
 }
 
 // claimed is what a statement has claimed.

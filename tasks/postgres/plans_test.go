@@ -14,6 +14,7 @@ import (
 	"github.com/docusnap/asyncvfs/tasks/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -126,6 +127,7 @@ func everything(t *testing.T, st *tasks.Store) {
 	require.NoError(t, err)
 	limited(t, st)
 	worked(t, st)
+	together(t, st)
 	copied(t, st)
 	require.NoError(t, st.Invalidate(ctx, tasks.Form, "x"))
 	require.NoError(t, st.Delete(ctx, "a"))
@@ -185,6 +187,22 @@ func worked(t *testing.T, st *tasks.Store) {
 	}
 	cancel()
 	<-done
+}
+
+// together has many look at tasks at the same time, so that some of them share a query.
+func together(t *testing.T, st *tasks.Store) {
+	for range 20 {
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				_, err := st.Status(t.Context(), fmt.Sprint("w", i))
+				assert.NoError(t, err)
+				_, err = st.Result(t.Context(), fmt.Sprint("w", i))
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+	}
 }
 
 // copied copies a store to itself.

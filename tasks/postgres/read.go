@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
@@ -94,54 +93,80 @@ func orNone(err error) error {
 	return err
 }
 
+// Statements that read tasks have the number of each among those that were asked for.
 const (
-	lookOne  = "SELECT " + infoColumns + " FROM @tasks WHERE id=$1"
-	lookMany = "SELECT " + infoColumnsT + " FROM unnest($1::text[]) i(id) JOIN @tasks t ON t.id=i.id"
-	getOne   = "SELECT " + infoColumns + ", result FROM @tasks WHERE id=$1"
+	lookOne  = "SELECT 1::bigint, " + infoColumns + " FROM @tasks WHERE id=$1"
+	getOne   = "SELECT 1::bigint, " + infoColumns + ", result FROM @tasks WHERE id=$1"
+	lookMany = "SELECT i.n, " + infoColumnsT + " FROM unnest($1::text[]) WITH ORDINALITY i(id, n) JOIN @tasks t ON t.id=i.id"
+	getMany  = "SELECT i.n, " + infoColumnsT + ", t.result FROM unnest($1::text[]) WITH ORDINALITY i(id, n) JOIN @tasks t ON t.id=i.id"
 	getInput = "SELECT input FROM @tasks WHERE id=$1"
 )
+
+// many reads tasks by one query, with their results or without, and hands over what it finds of each.
+// What is handed over isn't so again if the query is made again.
+func (b *backend) many(ctx context.Context, ids []string, results bool, found func(int, tasks.Result, error)) {
+	var n int64
+	var r infoRow
+	var raw pgtype.Text
+	dest := append([]any{&n}, r.dest()...)
+	one, many := lookOne, lookMany
+	if results {
+		one, many, dest = getOne, getMany, append(dest, &raw)
+	}
+	handed := make([]bool, len(ids))
+	err := b.read(ctx, func(ctx context.Context) error {
+		sql, arg := many, any(ids)
+		if len(ids) == 1 {
+			sql, arg = one, ids[0]
+		}
+		rows, err := b.pool.Query(ctx, b.stmt(sql), arg)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := rows.Scan(dest...); err != nil {
+				return err
+			}
+			i := int(n - 1)
+			if handed[i] {
+				continue
+			}
+			handed[i] = true
+			t := tasks.Result{Info: r.info()}
+			if raw.Valid {
+				t.Raw = json.RawMessage(raw.String)
+			}
+			found(i, t, nil)
+		}
+		return rows.Err()
+	})
+	if err == nil {
+		err = tasks.ErrNotFound
+	}
+	for i := range ids {
+		if !handed[i] {
+			found(i, tasks.Result{}, err)
+		}
+	}
+}
 
 // Look is one query, whatever the number of tasks.
 func (b *backend) Look(ctx context.Context, ids []string) ([]tasks.Info, []error) {
 	infos, errs := make([]tasks.Info, len(ids)), make([]error, len(ids))
-	err := b.read(ctx, func(ctx context.Context) error {
-		if len(ids) == 1 {
-			var r infoRow
-			err := b.pool.QueryRow(ctx, b.stmt(lookOne), ids[0]).Scan(r.dest()...)
-			switch {
-			case errors.Is(err, pgx.ErrNoRows):
-				errs[0] = tasks.ErrNotFound
-				return nil
-			case err == nil:
-				infos[0] = r.info()
-			}
-			return err
-		}
-		rows, err := b.pool.Query(ctx, b.stmt(lookMany), ids)
-		if err != nil {
-			return err
-		}
-		found, err := pgx.CollectRows(rows, scanInfo)
-		if err != nil {
-			return err
-		}
-		byID := make(map[string]tasks.Info, len(found))
-		for _, t := range found {
-			byID[t.ID] = t
-		}
-		for i, id := range ids {
-			if t, ok := byID[id]; ok {
-				infos[i] = t
-			} else {
-				errs[i] = tasks.ErrNotFound
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return infos, slices.Repeat([]error{err}, len(ids))
-	}
+	b.many(ctx, ids, false, func(i int, r tasks.Result, err error) { infos[i], errs[i] = r.Info, err })
 	return infos, errs
+}
+
+// GetMany is one query, too.
+func (b *backend) GetMany(ctx context.Context, ids []string, found func(int, tasks.Result, error)) {
+	b.many(ctx, ids, true, found)
+}
+
+// Get reads one task.
+func (b *backend) Get(ctx context.Context, id string) (res tasks.Result, err error) {
+	b.many(ctx, []string{id}, true, func(_ int, r tasks.Result, e error) { res, err = r, e })
+	return res, err
 }
 
 func scanInfo(row pgx.CollectableRow) (tasks.Info, error) {
@@ -150,23 +175,6 @@ func scanInfo(row pgx.CollectableRow) (tasks.Info, error) {
 		return tasks.Info{}, err
 	}
 	return r.info(), nil
-}
-
-// Get reads the result too.
-func (b *backend) Get(ctx context.Context, id string) (res tasks.Result, err error) {
-	err = b.read(ctx, func(ctx context.Context) error {
-		var r infoRow
-		var raw *string
-		err := b.pool.QueryRow(ctx, b.stmt(getOne), id).Scan(append(r.dest(), &raw)...)
-		if err == nil {
-			res = tasks.Result{Info: r.info()}
-			if raw != nil {
-				res.Raw = json.RawMessage(*raw)
-			}
-		}
-		return err
-	})
-	return res, notFound(err)
 }
 
 func notFound(err error) error {

@@ -10,8 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-var _ tasks.TxBackend = (*backend)(nil)
-var _ tasks.ClaimPoller = (*backend)(nil)
+var (
+	_ tasks.TxBackend    = (*backend)(nil)
+	_ tasks.ClaimPoller  = (*backend)(nil)
+	_ tasks.BatchClaimer = (*backend)(nil)
+	_ tasks.BatchReader  = (*backend)(nil)
+)
 
 // InTx returns a [tasks.Tx] for a transaction of the application's, on the same database: what is changed by it, and what the application
 // changes of its own, is committed together or not at all. It is as durable as the transaction.
