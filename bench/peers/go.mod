@@ -13,7 +13,7 @@ require (
 	github.com/riverqueue/river/rivertype v0.49.0
 	github.com/stretchr/testify v1.12.1
 	go.etcd.io/bbolt v1.5.0
-	maragu.dev/goqite v0.3.1
+	maragu.dev/goqite v0.4.0
 	modernc.org/sqlite v1.61.1
 )
 

@@ -89,8 +89,9 @@ func ours(b *testing.B, _ int) peer {
 func goqiteQueue(b *testing.B, _ int) peer {
 	db := open(b, 1) // as its documentation says
 	ctx := context.Background()
-	require.NoError(b, goqite.Setup(ctx, db))
-	_, err := db.Exec("CREATE TABLE results(id TEXT PRIMARY KEY, result TEXT NOT NULL)")
+	_, err := db.Exec(goqiteSchema(b, "sqlite"))
+	require.NoError(b, err)
+	_, err = db.Exec("CREATE TABLE results(id TEXT PRIMARY KEY, result TEXT NOT NULL)")
 	require.NoError(b, err)
 	q := goqite.New(goqite.NewOpts{DB: db, Name: "tasks", Timeout: time.Minute})
 	return peer{

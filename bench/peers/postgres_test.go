@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// On PostgreSQL there is River alone beside this: goqite and backlite are for SQLite.
+// On PostgreSQL there are River and goqite beside this: backlite is for SQLite.
 
 // pgPool opens a pool to a new database of a server, of a size as River's documentation has it for many workers.
 // Package postgres asks for a pool that is prepared for it; River gets one as pgx makes it.
@@ -162,35 +162,48 @@ func callsPG(b *testing.B, s *pgtest.Server, _ int) peer {
 	}
 }
 
-// BenchmarkPostgres is package tasks beside River on one server, in turns, with fsync on.
+// BenchmarkPostgres is package tasks beside others on one server, in turns, with fsync on.
 func BenchmarkPostgres(b *testing.B) {
-	const pairs = 3
 	s, err := pgtest.Start()
 	require.NoError(b, err)
 	defer s.Remove()
-	for _, ours := range []struct {
-		name string
-		new  func(*testing.B, *pgtest.Server, int) peer
-	}{{"run", oursPG}, {"calls", callsPG}} {
+	type open func(*testing.B, *pgtest.Server, int) peer
+	for _, p := range []struct {
+		ours, theirs string
+		own, their   open
+		each         int // tasks per caller
+	}{
+		{"run", "river", oursPG, riverPG, 20},
+		{"calls", "river", callsPG, riverPG, 20},
+		{"calls", "goqite", callsPG, goqitePG, 4},
+	} {
 		for _, callers := range []int{8, 64, 256} {
-			b.Run(fmt.Sprintf("ours=%s/callers=%d", ours.name, callers), func(b *testing.B) {
+			b.Run(fmt.Sprintf("ours=%s/beside=%s/callers=%d", p.ours, p.theirs, callers), func(b *testing.B) {
 				for b.Loop() {
-					var ratios, theirs, own []float64
-					for range pairs {
-						n := 200 + 20*callers
-						t := run(b, riverPG(b, s, callers), callers, n)
-						o := run(b, ours.new(b, s, callers), callers, n)
-						ratios, theirs, own = append(ratios, o/t), append(theirs, t), append(own, o)
-					}
-					for _, list := range [][]float64{ratios, theirs, own} {
-						slices.Sort(list)
-					}
-					b.ReportMetric(ratios[pairs/2], "x-river")
-					b.ReportMetric(ratios[0], "min-x-river")
-					b.ReportMetric(theirs[pairs/2], "river-tasks/s")
-					b.ReportMetric(own[pairs/2], "ours-tasks/s")
+					inTurns(b, p.theirs, 200+p.each*callers, func(n int) (own, their float64) {
+						their = run(b, p.their(b, s, callers), callers, n)
+						return run(b, p.own(b, s, callers), callers, n), their
+					})
 				}
 			})
 		}
 	}
+}
+
+// inTurns runs both three times and reports their rates by the median, and the ratio.
+func inTurns(b *testing.B, theirs string, n int, both func(n int) (own, their float64)) {
+	const pairs = 3
+	var ratios, own, their []float64
+	for range pairs {
+		o, t := both(n)
+		ratios, own, their = append(ratios, o/t), append(own, o), append(their, t)
+	}
+	for _, list := range [][]float64{ratios, own, their} {
+		slices.Sort(list)
+	}
+	b.ReportMetric(ratios[pairs/2], "x-"+theirs)
+	b.ReportMetric(ratios[0], "min-x-"+theirs)
+	b.ReportMetric(ratios[pairs-1], "max-x-"+theirs)
+	b.ReportMetric(their[pairs/2], theirs+"-tasks/s")
+	b.ReportMetric(own[pairs/2], "ours-tasks/s")
 }
