@@ -33,9 +33,9 @@ const createFull = `WITH i AS (SELECT * FROM unnest($3::text[], $4::text[], $5::
 			labels, unique_key, input)
 		SELECT id, type, status, ms/1000-3600*priority::bigint, ms/1000, CASE WHEN status IN ('completed', 'error') THEN ms END, result, owner,
 			priority, run_at, max_attempts, backoff, timeout, labels, unique_key, input
-		FROM i, n ORDER BY ord ON CONFLICT DO NOTHING RETURNING id, created_at, labels),
-	l AS (INSERT INTO @task_labels(name, value, created_at, id)
-		SELECT l.key, l.value, did.created_at, did.id FROM did, json_each_text(did.labels::json) l WHERE did.labels IS NOT NULL)` + logged + `
+		FROM i, n ORDER BY ord ON CONFLICT DO NOTHING RETURNING id, created_at, labels, owner, type, status),
+	l AS (INSERT INTO @task_labels(name, value, created_at, id, owner, type, status)
+		SELECT l.key, l.value, did.created_at, did.id, did.owner, did.type, did.status FROM did, json_each_text(did.labels::json) l WHERE did.labels IS NOT NULL)` + logged + `
 	SELECT i.ord FROM i JOIN did USING(id)`
 
 // creates are tasks to create.

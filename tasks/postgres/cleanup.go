@@ -39,7 +39,7 @@ func cleanupSQL(q tasks.CleanupQuery) string {
 		where += " AND NOT EXISTS(SELECT 1 FROM @task_uses u WHERE u.id=t.id AND u.used_at>(SELECT ms/1000 FROM n)-$5::bigint)"
 	}
 	// The owner is $1 of kinds, and the time the sixth argument here.
-	return kinds(owned) + strings.ReplaceAll(`, n AS (SELECT {now} AS ms),
+	return kinds("@tasks", ofOwner(owned)) + strings.ReplaceAll(`, n AS (SELECT {now} AS ms),
 	old AS MATERIALIZED (SELECT x.id FROM w CROSS JOIN LATERAL (SELECT t.id FROM @tasks t WHERE `+where+`
 		ORDER BY t.created_at, t.id LIMIT $6 FOR UPDATE SKIP LOCKED) x LIMIT $6),
 	did AS (DELETE FROM @tasks t USING old WHERE t.id=old.id RETURNING t.id),

@@ -8,53 +8,62 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// kinds finds which types and statuses there are, by a step into an index for each. Its arguments are the owner, types and statuses, or NULL.
-func kinds(owned bool) string {
-	where := ""
-	if owned {
-		where = "owner<>'' AND owner=$1 AND "
-	}
+// kinds finds which types and statuses there are among the rows of a table that meet a condition, by a step into an index for each.
+// Its arguments are the owner, types and statuses, or NULL.
+func kinds(table, where string) string {
 	next := func(after string) string {
-		return "SELECT type, status FROM @tasks WHERE " + where + after + " ORDER BY type, status LIMIT 1"
+		return "SELECT type, status FROM " + table + " WHERE " + where + after + " ORDER BY type, status LIMIT 1"
 	}
 	return `WITH RECURSIVE k(type, status) AS ((` + next("true") + `)
 		UNION ALL SELECT x.type, x.status FROM k CROSS JOIN LATERAL (` + next("(type, status)>(k.type, k.status)") + `) x),
 	w AS (SELECT type, status FROM k WHERE $1::text IS NOT NULL AND ($2::text[] IS NULL OR type=ANY($2)) AND ($3::text[] IS NULL OR status=ANY($3)))`
 }
 
-// listSQL returns the query of a list, and its arguments. It walks an index in the list's order; of types and statuses it walks
-// a part of it for each, so that none walks past tasks that aren't asked for.
+// ofOwner is the condition of an owner's tasks, whose indexes have no others.
+func ofOwner(owned bool) string {
+	if owned {
+		return "owner<>'' AND owner=$1 AND "
+	}
+	return ""
+}
+
+// listSQL returns the query of a list, and its arguments. It walks an index in the list's order, of tasks or of labels;
+// of types and statuses it walks a part of it for each, so that none walks past tasks that aren't asked for.
 func listSQL(q tasks.Query) (string, []any) {
 	args := []any{q.Owner, strs(q.Types), strs(q.Statuses), q.Limit}
+	arg := func(a any) string {
+		args = append(args, a)
+		return "$" + strconv.Itoa(len(args))
+	}
 	order, after := "", ">"
 	if q.Newest {
 		order, after = " DESC", "<"
 	}
-	page := func(table string) string { return "" }
-	if q.After.ID != "" {
-		args = append(args, q.After.CreatedAt.Unix(), q.After.ID)
-		page = func(table string) string {
-			return " AND (" + table + "created_at, " + table + "id)" + after + "($5, $6)"
-		}
-	}
 	by := func(table string) string {
 		return " ORDER BY " + table + "created_at" + order + ", " + table + "id" + order + " LIMIT $4"
 	}
-	switch {
-	case q.Label[0] != "":
-		n := len(args)
-		args = append(args, q.Label[0], q.Label[1])
-		return "SELECT " + infoColumnsT + " FROM @task_labels l CROSS JOIN LATERAL (SELECT * FROM @tasks t WHERE t.id=l.id OFFSET 0) t WHERE l.name=$" + strconv.Itoa(n+1) +
-			" AND l.value=$" + strconv.Itoa(n+2) + page("l.") + " AND ($1='' OR t.owner=$1) AND ($2::text[] IS NULL OR t.type=ANY($2))" +
-			" AND ($3::text[] IS NULL OR t.status=ANY($3))" + by("l."), args
-	case q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0:
-		return "SELECT " + infoColumns + " FROM @tasks WHERE $1::text IS NOT NULL AND $2::text[] IS NULL AND $3::text[] IS NULL" + page("") + by(""), args
+	page := ""
+	if q.After.ID != "" {
+		page = " AND (created_at, id)" + after + "(" + arg(q.After.CreatedAt.Unix()) + ", " + arg(q.After.ID) + ")"
 	}
-	where := "t.type=w.type AND t.status=w.status"
-	if q.Owner != "" {
-		where = "t.owner<>'' AND t.owner=$1 AND " + where
+	labelled := q.Label[0] != ""
+	table, columns, where := "@tasks", infoColumns, ""
+	if labelled {
+		table, columns, where = "@task_labels", "created_at, id", "name="+arg(q.Label[0])+" AND value="+arg(q.Label[1])+" AND "
 	}
-	return kinds(q.Owner != "") + " SELECT x.* FROM w CROSS JOIN LATERAL (SELECT " + infoColumnsT + " FROM @tasks t WHERE " + where + page("t.") + by("t.") + ") x" + by("x."), args
+	var list string
+	if q.Owner == "" && len(q.Types) == 0 && len(q.Statuses) == 0 {
+		list = "SELECT " + columns + " FROM " + table + " WHERE " + where +
+			"$1::text IS NOT NULL AND $2::text[] IS NULL AND $3::text[] IS NULL" + page + by("")
+	} else {
+		where += ofOwner(q.Owner != "")
+		list = kinds(table, where) + " SELECT x.* FROM w CROSS JOIN LATERAL (SELECT " + columns + " FROM " + table +
+			" WHERE " + where + "type=w.type AND status=w.status" + page + by("") + ") x" + by("x.")
+	}
+	if labelled {
+		list = "SELECT " + infoColumnsT + " FROM (" + list + ") i CROSS JOIN LATERAL (SELECT * FROM @tasks t WHERE t.id=i.id OFFSET 0) t" + by("i.")
+	}
+	return list, args
 }
 
 func strs[S ~string](list []S) []string {

@@ -128,6 +128,7 @@ var migrations = []string{`
 	ALTER TABLE @task_changes ADD COLUMN durable boolean NOT NULL DEFAULT current_setting('synchronous_commit')<>'off';
 	-- The oldest entry is what says how far back the log goes.
 	INSERT INTO @task_changes(xid, writer, ids) VALUES(pg_current_xact_id()::text::bigint, '-', '{}');`,
+	labelSchema,
 }
 
 // setUp brings the schema up to date. Of many processes that start at the same time, one does it, and the others wait.

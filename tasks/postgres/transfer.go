@@ -236,7 +236,8 @@ func (b *backend) importRest(batch *pgx.Batch, list []tasks.Record, last func(ta
 			batch.Queue(b.stmt("INSERT INTO @task_uses(id, used_at) VALUES($1, $2)"), r.ID, r.UsedAt.Unix())
 		}
 		for name, value := range r.Labels.All() {
-			batch.Queue(b.stmt("INSERT INTO @task_labels(name, value, created_at, id) VALUES($1, $2, $3, $4)"), name, value, r.CreatedAt.Unix(), r.ID)
+			batch.Queue(b.stmt("INSERT INTO @task_labels(name, value, created_at, id, owner, type, status) VALUES($1, $2, $3, $4, $5, $6, $7)"),
+				name, value, r.CreatedAt.Unix(), r.ID, r.Owner, string(r.Type), string(r.Status))
 		}
 		for step, result := range r.Steps {
 			batch.Queue(b.stmt("INSERT INTO @task_steps(id, step, result) VALUES($1, $2, $3)"), r.ID, step, string(result))
