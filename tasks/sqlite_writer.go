@@ -38,6 +38,11 @@ func newWriter(b *sqliteBackend, c *conn) (*writer, error) {
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 		stopped: make(chan struct{}), done: make(chan struct{}),
 	}
+	// What a statement with triggers would take back if it failed is more than SQLite keeps in memory by itself, so that it made a file in each transaction.
+	// It is little here: no call changes more at once than what it was given, or than it does in a few milliseconds.
+	if err := c.Exec("PRAGMA temp_store=memory"); err != nil {
+		return nil, errors.Join(err, w.closeConn())
+	}
 	for op, sql := range statements {
 		s, _, err := c.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
 		if err != nil {
