@@ -1,6 +1,7 @@
 package vfs_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,9 +9,19 @@ import (
 
 // TestGather: those that the last sync answered, and who commit again at once, share the next sync
 // with those that have waited for it; and a commit that comes alone isn't kept waiting for good.
+// So do those whose contexts can be cancelled, whose syncs are done by another goroutine.
 func TestGather(t *testing.T) {
+	for name, ctx := range map[string]context.Context{"background": context.Background(), "cancellable": t.Context()} {
+		t.Run(name, func(t *testing.T) { gathers(t, ctx) })
+	}
+}
+
+func gathers(t *testing.T, ctx context.Context) {
 	h := newHeldSyncs()
 	path, conns := setup(t, h.recorder, 3, nil, full)
+	for _, c := range conns {
+		defer c.SetInterrupt(c.SetInterrupt(ctx))
+	}
 	shared := 0
 	for range 50 {
 		before := stats(t, path)

@@ -261,6 +261,15 @@ func (s *syncer) hand(job syncqueue.Job) {
 	}()
 }
 
+// led reports whether somebody waits for the next sync of the WAL: one of them leads it, and lets others join first.
+// Called with mu held.
+func (s *syncer) led() bool {
+	for range s.queue.Waiters(syncqueue.WAL) {
+		return true
+	}
+	return false
+}
+
 // run does the syncs that nobody waits for who could do them: those of commits at NORMAL,
 // and of leaders whose contexts can be cancelled.
 // It runs while the WAL is open, and ends only when no sync of it is running.
@@ -279,18 +288,20 @@ func (s *syncer) run(stopped chan<- struct{}) {
 			s.busy = false
 			continue
 		}
-		now := s.now()
-		if job, ok := s.queue.Next(syncqueue.WAL, now); ok {
-			s.busy = true
-			s.do(job, nil)
-			s.busy = false
-			continue
+		now, led := s.now(), s.led()
+		if !led {
+			if job, ok := s.queue.Next(syncqueue.WAL, now); ok {
+				s.busy = true
+				s.do(job, nil)
+				s.busy = false
+				continue
+			}
 		}
 		if s.stop && s.queue.Running(syncqueue.WAL) == 0 && s.helpers == 0 {
 			return
 		}
 		s.armed = never
-		if due, ok := s.queue.Due(syncqueue.WAL); ok {
+		if due, ok := s.queue.Due(syncqueue.WAL); ok && !led {
 			s.armed = due
 		}
 		timer.Reset(time.Duration(min(s.armed-now, syncqueue.Time(time.Hour))))

@@ -59,8 +59,8 @@ func New(most int) Planner { return Planner{most: most} }
 // InFlight returns how many syncs may run at a time.
 func (p *Planner) InFlight() int { return max(1, p.k) }
 
-// Group returns for how many a sync is started.
-func (p *Planner) Group() int { return (p.expected + p.InFlight() - 1) / p.InFlight() }
+// Group returns for how many a sync is started. It is rounded down: of groups rounded up the last would never be complete.
+func (p *Planner) Group() int { return max(1, p.expected/p.InFlight()) }
 
 // Took returns how long a sync takes, lately.
 func (p *Planner) Took() time.Duration { return p.took }
