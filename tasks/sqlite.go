@@ -19,6 +19,7 @@ type sqliteBackend struct {
 	path   string
 	uri    string
 	async  bool    // the VFS is this project's
+	noTemp bool    // no temporary files can be made
 	writer *writer // nil if it reads only
 	files  files   // of the writer
 	pool   *readerPool
@@ -53,6 +54,7 @@ func openSQLite(ctx context.Context, path string, c *config) (_ *sqliteBackend, 
 	}
 	b := &sqliteBackend{config: c, path: path, closing: make(chan struct{})}
 	b.pool = newReaderPool(c.readers, b.newReader)
+	b.noTemp = !hasTemp()
 	b.settled.durable, b.settled.running = -1, -1 // what is in a file that is opened needn't be durable
 	b.clock.now, b.clock.elapsed = c.now, c.elapsed
 	b.clock.look()
@@ -115,6 +117,12 @@ func (b *sqliteBackend) connect(ctx context.Context, cache int) (*conn, error) {
 	err = errors.Join(c.BusyTimeout(busyTimeout), c.Exec(fmt.Sprintf("PRAGMA synchronous=normal; PRAGMA cache_size=-%d", cache)))
 	if err != nil {
 		return nil, errors.Join(interrupted(ctx, err), c.Close())
+	}
+	if b.noTemp {
+		// To migrate a large file takes some, to sort for its indexes. In memory it takes more of that, but it works.
+		if err := c.Exec("PRAGMA temp_store=memory"); err != nil {
+			return nil, errors.Join(interrupted(ctx, err), c.Close())
+		}
 	}
 	// A cancelled context shall not break the connection later.
 	c.SetInterrupt(context.Background())
