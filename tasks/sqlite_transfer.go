@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -14,12 +15,15 @@ var _ TransferBackend = (*sqliteBackend)(nil)
 
 const recordColumns = infoColumns + ", result, delayed_at, suspect, max_attempts, backoff, timeout, unique_key, rowid"
 
+// readableByRow is readable for who walks the table in the order of its rows: SQLite shall not take the index of the times instead.
+var readableByRow = strings.ReplaceAll(readable, "created_at", "+created_at")
+
 // Export walks the table in the order of its rows.
 func (b *sqliteBackend) Export(ctx context.Context, after Record) ([]Record, error) {
 	if after.ID == "" {
 		after.Seq = math.MinInt64
 	}
-	return b.records(ctx, "SELECT "+recordColumns+" FROM tasks WHERE rowid>? AND "+readable+" ORDER BY rowid LIMIT ?", transferBytes, after.Seq, transferRows)
+	return b.records(ctx, "SELECT "+recordColumns+" FROM tasks WHERE rowid>? AND "+readableByRow+" ORDER BY rowid LIMIT ?", transferBytes, after.Seq, transferRows)
 }
 
 // Records looks for each id.
