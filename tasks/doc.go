@@ -29,7 +29,7 @@
 // one of a newer version is refused and left alone. Types and statuses that others have written are returned as they are,
 // and so are results: what isn't JSON is an error of [Result.Decode]. A time that isn't one is an error of [Store.Status];
 // lists leave out such a task, and one whose id isn't a text. A table that isn't this one is a [*TableError] of [Open].
-// [ReadOnly] looks at a file of any version without writing to it.
+// [ReadOnly] looks at a file of any version without writing to it. No folder for temporary files is needed: a container may have none.
 //
 // # Transitions
 //

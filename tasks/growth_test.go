@@ -226,6 +226,11 @@ func others(t *testing.T, st *tasks.Store, w *work) {
 	c, err := st.Claim(ctx, time.Minute, tasks.FormFilling)
 	require.NoError(t, err)
 	require.NoError(t, st.GiveBack(ctx, c, errors.New("why")))
+	run, stop := context.WithCancel(ctx)
+	require.NoError(t, st.Run(run, map[tasks.Type]tasks.Handler{tasks.FormFilling: func(ctx context.Context, _ tasks.Info) (any, error) {
+		defer stop()
+		return tasks.Step(ctx, "step", func(context.Context) (int, error) { return 1, nil })
+	}}, 1))
 	to, _, _ := open(t, w.option())
 	_, err = tasks.Copy(ctx, to, st)
 	require.NoError(t, err)
