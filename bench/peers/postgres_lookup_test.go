@@ -85,6 +85,7 @@ func BenchmarkPostgresLookup(b *testing.B) {
 		}
 		b.ReportMetric(ratios[pairs/2], "x-pgx")
 		b.ReportMetric(ratios[0], "min-x-pgx")
+		b.ReportMetric(ratios[pairs-1], "max-x-pgx")
 		b.ReportMetric(theirs[pairs/2], "pgx-looks/s")
 		b.ReportMetric(own[pairs/2], "ours-looks/s")
 	}

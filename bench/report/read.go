@@ -140,8 +140,12 @@ func spreads(runs []map[string]float64) map[string]spread {
 	for unit, v := range all {
 		slices.Sort(v)
 		s := spread{v[(len(v)-1)/2], v[0], v[len(v)-1], len(v)}
+		// It may say one of the two alone.
 		if least, ok := all["min-"+unit]; ok {
-			s.Least, s.Greatest, s.Runs = slices.Min(least), slices.Max(all["max-"+unit]), 0
+			s.Least, s.Runs = slices.Min(least), 0
+		}
+		if greatest, ok := all["max-"+unit]; ok {
+			s.Greatest, s.Runs = slices.Max(greatest), 0
 		}
 		result[unit] = s
 	}

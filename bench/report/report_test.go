@@ -119,3 +119,10 @@ func TestShort(t *testing.T) {
 		require.Equal(t, want, short(v))
 	}
 }
+
+// TestHalfASpread: a benchmark may say the least of its runs and not the greatest.
+func TestHalfASpread(t *testing.T) {
+	got := spreads([]map[string]float64{{"x": 2, "min-x": 1, "y": 5, "max-y": 6}, {"x": 3, "min-x": 2, "y": 4, "max-y": 7}})
+	require.Equal(t, spread{Median: 2, Least: 1, Greatest: 3}, got["x"])
+	require.Equal(t, spread{Median: 4, Least: 4, Greatest: 7}, got["y"])
+}
