@@ -39,8 +39,7 @@ type Backend interface {
 	// at once for a change through this backend, within [ChangePoll] for another.
 	// Stop ends that early. With an empty id it is for any task.
 	// Many wait for long: while their tasks rest, they cost neither a look nor a part of what others do.
-	// Workers that have found no task wait for any, and claim again every 250ms all the same;
-	// if the backend tells them of tasks that become due and of leases that end, too, see [ClaimPoller].
+	// Workers that have found no task wait for any, and claim again every 250ms all the same, but for a [ClaimPoller].
 	Notify(id string) (changed <-chan struct{}, stop func())
 	// Close ends what the backend does, and returns once all that it was told is durable.
 	Close() error
@@ -151,9 +150,11 @@ type ClaimBackend interface {
 	Limits(ctx context.Context) (map[Type]TypeLimits, error)
 }
 
-// ClaimPoller is a [Backend] whose Notify tells those who wait for any task also when there may be one to claim because a time has come.
+// ClaimPoller is a [Backend] that tells workers when there may be a task to claim, also because a time has come.
 type ClaimPoller interface {
 	Backend
+	// NotifyClaim is Notify for who has found no task to claim: the channel is closed once there may be one.
+	NotifyClaim() (changed <-chan struct{}, stop func())
 	// ClaimPoll returns how often a worker that has found no task shall claim again all the same.
 	ClaimPoll() time.Duration
 }

@@ -12,8 +12,9 @@ const claimMost = 64
 // claimer claims tasks for a runner.
 type claimer struct {
 	*runner
-	every time.Duration // how often it looks for a task, at the least
-	many  BatchClaimer  // nil if the backend claims one at a time
+	every  time.Duration // how often it looks for a task, at the least
+	notify func() (changed <-chan struct{}, stop func())
+	many   BatchClaimer // nil if the backend claims one at a time
 	// want is how many tasks it claims at once if there are slots for them: twice as many as it found the time before, and one after it found none.
 	// So it has many where there are many, and a process that comes first leaves something to others.
 	want int
@@ -21,8 +22,9 @@ type claimer struct {
 
 func newClaimer(r *runner) *claimer {
 	c := &claimer{runner: r, every: claimPoll, want: 1}
+	c.notify = func() (<-chan struct{}, func()) { return r.store.backend.Notify("") }
 	if b, ok := r.store.backend.(ClaimPoller); ok {
-		c.every = b.ClaimPoll()
+		c.every, c.notify = b.ClaimPoll(), b.NotifyClaim
 	}
 	c.many, _ = r.store.backend.(BatchClaimer)
 	return c
@@ -30,8 +32,7 @@ func newClaimer(r *runner) *claimer {
 
 // run claims tasks and starts their handlers until the context is done, or until an error that lasts.
 func (c *claimer) run(ctx, work context.Context) error {
-	backend := c.store.backend
-	changed, stop := backend.Notify("")
+	changed, stop := c.notify()
 	defer func() { stop() }()
 	poll := time.NewTimer(c.every)
 	defer poll.Stop()
@@ -45,7 +46,7 @@ func (c *claimer) run(ctx, work context.Context) error {
 		select {
 		case <-changed:
 			stop()
-			changed, stop = backend.Notify("")
+			changed, stop = c.notify()
 		default:
 		}
 		began := time.Now()

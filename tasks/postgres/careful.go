@@ -142,7 +142,7 @@ func (b *backend) claimOne(c *claim) error {
 	if err != nil {
 		return err
 	}
-	b.notifier.made(ids)
+	b.notifier.made(news{ids: ids, ready: true})
 	if c.task.ID == "" {
 		b.notifier.wakeAfter(wait)
 		return tasks.ErrNoTask

@@ -52,7 +52,7 @@ func (c *creates) add(n tasks.Change, to *error) {
 func (c *creates) step(r *round) step {
 	simple := !slices.ContainsFunc(c.list, func(c tasks.Change) bool { return c.New != nil || c.Status.Final() || c.Result != nil })
 	types := column(c.list, func(c tasks.Change) string { return string(c.Type) })
-	s := step{sql: createSimple, args: []any{r.now, r.writer, c.ids, types}, ids: c.ids}
+	s := step{sql: createSimple, args: []any{r.now, r.writer, c.ids, types}, ids: c.ids, ready: true}
 	if !simple {
 		list := slices.Clone(c.list)
 		for i := range list {
@@ -153,7 +153,8 @@ func (u *updates) add(c tasks.Change, to *error) {
 
 func (u *updates) step(r *round) step {
 	list, to := u.list, u.to
-	return step{sql: updateTasks, ids: u.ids, args: []any{r.now, r.writer, u.ids,
+	ready := slices.ContainsFunc(list, func(c tasks.Change) bool { return c.Status == tasks.Pending })
+	return step{sql: updateTasks, ids: u.ids, ready: ready, args: []any{r.now, r.writer, u.ids,
 		column(list, func(c tasks.Change) string { return string(c.Status) }),
 		column(list, func(c tasks.Change) *string { return text(c.Result) }),
 		column(list, func(c tasks.Change) *string { return text(c.Error) }),

@@ -193,6 +193,7 @@ func (b *backend) claimSome(batch []*claim) (n int, err error) {
 			return 0, err
 		case r.more:
 			n = min(len(batch), carefulAtOnce)
+			b.notifier.mayWaitForAny()
 			b.claimCarefully(batch[:n])
 			return n, nil
 		case r.got > 0:
@@ -272,7 +273,7 @@ func (b *backend) claimReady(batch []*claim, window int) (r claimed, err error) 
 	for i := range got {
 		batch[i].task = got[i]
 	}
-	b.notifier.made(column(got, func(c tasks.Claimed) string { return c.ID }))
+	b.notifier.made(news{ids: column(got, func(c tasks.Claimed) string { return c.ID }), lease: q.Lease})
 	return r, nil
 }
 

@@ -67,7 +67,7 @@ func (b *backend) settleClock(ctx context.Context) error {
 		return err
 	}
 	b.log.Warn("tasks: the server's clock was set", "by", step.by)
-	b.notifier.tell([]string{""})
+	b.notifier.tell(news{ids: []string{""}, ready: true})
 	return ctx.Err()
 }
 

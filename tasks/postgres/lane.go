@@ -38,7 +38,7 @@ type job struct {
 	row   func(pgx.Rows) error // is called for each row; what it sets may be read only if there is no error
 	none  error                // what it is if there is no row
 	reset func()               // is called before each try, if it isn't nil
-	ids   []string             // tasks that it changes
+	ids   []string             // tasks that it changes; it makes none ready
 }
 
 func (r *request) size() int { return max(1, len(r.changes)) }
@@ -162,10 +162,10 @@ func (l *lane) close() {
 func (l *lane) make(batch []*request) {
 	var p pause
 	for len(batch) > 0 {
-		ids, err := l.transaction(batch)
+		made, err := l.transaction(batch)
 		if err == nil {
 			l.changed.Store(true)
-			l.notifier.made(ids)
+			l.notifier.made(made)
 			for _, r := range batch {
 				close(r.done)
 			}
@@ -234,8 +234,8 @@ func (b *backend) lost() {
 	b.notifier.look()
 }
 
-// transaction makes requests in one transaction, which is sent and answered at once. It returns the tasks that may have changed.
-func (l *lane) transaction(batch []*request) (ids []string, err error) {
+// transaction makes requests in one transaction, which is sent and answered at once. It returns what it has done.
+func (l *lane) transaction(batch []*request) (made news, err error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.timeout)
 	defer cancel()
 	plan := l.plan(batch)
@@ -251,7 +251,7 @@ func (l *lane) transaction(batch []*request) (ids []string, err error) {
 	}
 	conn, err := l.pool.Acquire(ctx)
 	if err != nil {
-		return nil, notSent(err)
+		return news{}, notSent(err)
 	}
 	defer l.release(conn)
 	replicated(conn.Conn().PgConn())
@@ -259,20 +259,21 @@ func (l *lane) transaction(batch []*request) (ids []string, err error) {
 	for range preamble {
 		if _, err := results.Exec(); err != nil {
 			results.Close()
-			return nil, err
+			return news{}, err
 		}
 	}
 	for _, s := range plan {
 		if err := s.read(results); err != nil {
 			results.Close()
-			return nil, err
+			return news{}, err
 		}
-		ids = append(ids, s.ids...)
+		made.ids = append(made.ids, s.ids...)
+		made.ready = made.ready || s.ready
 	}
 	if err := results.Close(); err != nil {
-		return nil, err
+		return news{}, err
 	}
-	return ids, replicated(conn.Conn().PgConn())
+	return made, replicated(conn.Conn().PgConn())
 }
 
 // What a transaction begins with that isn't as durable as the session is set to.
@@ -296,7 +297,9 @@ type step struct {
 	args []any
 	row  func(pgx.Rows) error
 	end  func() error // after the last row
-	ids  []string
+	// ids are the tasks that it may change, and ready is whether one of them may become ready to be claimed.
+	ids   []string
+	ready bool
 }
 
 func (s step) read(results pgx.BatchResults) error {

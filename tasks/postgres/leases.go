@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
@@ -35,7 +36,8 @@ func (f *finishes) add(o tasks.Outcome, to *error) {
 
 func (f *finishes) step(r *round) step {
 	list, to, made := f.list, f.to, make([]bool, len(f.ids))
-	return step{sql: finishTasks, ids: f.ids, args: []any{r.now, r.writer, f.ids,
+	ready := slices.ContainsFunc(list, func(o tasks.Outcome) bool { return o.Status == tasks.Pending })
+	return step{sql: finishTasks, ids: f.ids, ready: ready, args: []any{r.now, r.writer, f.ids,
 		column(list, func(o tasks.Outcome) string { return o.Lease }),
 		column(list, func(o tasks.Outcome) string { return string(o.Status) }),
 		column(list, func(o tasks.Outcome) *string { return text(o.Result) }),

@@ -28,7 +28,7 @@ func (b *backend) Pause(ctx context.Context, t tasks.Type, paused bool) error {
 // told tells who waits for any task that he may get one now, here and in other processes.
 func (b *backend) told(err error) error {
 	if err == nil {
-		b.notifier.made([]string{""})
+		b.notifier.made(news{ids: []string{""}, ready: true})
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,35 +18,50 @@ const (
 	sendPause = 5 * time.Millisecond
 	// maxPayload is how long a notification may be, in bytes.
 	maxPayload = 7900
-	// everybodyLine stands for all tasks. No id has such a character.
+	// everybodyLine stands for all tasks, quietLine says that nothing has become ready to be claimed, and leaseLine for how many milliseconds
+	// a task was leased. No id has such a character; who doesn't know a line takes it for one.
 	everybodyLine = "\t"
+	quietLine     = "\tquiet"
+	leaseLine     = "\tlease "
 	// probeTime is how long a notification may take that shows that they come at all.
 	probeTime = 5 * time.Second
 )
 
 // outbox is what other processes are to be told.
 type outbox struct {
-	ids map[string]bool
-	all bool
+	ids   map[string]bool
+	all   bool
+	ready bool          // a task may have become ready to be claimed
+	lease time.Duration // the shortest that a task was leased for, or 0
 }
 
 // maxOut is how many tasks are named; for more, everybody is told to look.
 const maxOut = 5000
 
-func (o *outbox) add(ids []string) {
+func (o *outbox) add(c news) {
 	if o.ids == nil {
 		o.ids = map[string]bool{}
 	}
-	for _, id := range ids {
+	for _, id := range c.ids {
 		o.ids[id] = true
+	}
+	o.ready = o.ready || c.ready
+	if c.lease > 0 && (o.lease == 0 || c.lease < o.lease) {
+		o.lease = c.lease
 	}
 	if len(o.ids) > maxOut {
 		o.all, o.ids = true, nil
 	}
 }
 
-// take returns the payloads: the name of the sender and the tasks, a line each.
+// take returns the payloads: the name of the sender, what is to be said of all tasks, and the tasks, a line each.
 func (o *outbox) take(from string) (payloads []string) {
+	if !o.all && !o.ready {
+		from += "\n" + quietLine
+	}
+	if o.lease > 0 {
+		from += fmt.Sprint("\n", leaseLine, o.lease.Milliseconds())
+	}
 	lines := from
 	if o.all {
 		lines += "\n" + everybodyLine
@@ -182,11 +198,23 @@ func (n *notifier) heard(payload string) {
 	if lines[0] == n.name() || strings.HasPrefix(payload, "probe ") {
 		return
 	}
-	for _, id := range lines[1:] {
-		if id == everybodyLine {
+	c := news{ready: true}
+	for _, line := range lines[1:] {
+		if ms, ok := strings.CutPrefix(line, leaseLine); ok {
+			if n, err := strconv.ParseInt(ms, 10, 32); err == nil {
+				c.lease = time.Duration(n) * time.Millisecond
+			}
+			continue
+		}
+		switch line {
+		case everybodyLine:
 			n.all()
 			return
+		case quietLine:
+			c.ready = false
+		default:
+			c.ids = append(c.ids, line)
 		}
 	}
-	n.tell(lines[1:])
+	n.tell(c)
 }

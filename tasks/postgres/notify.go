@@ -37,7 +37,8 @@ type notifier struct {
 	listening bool          // guarded by mu
 	closed    bool          // guarded by mu
 	out       outbox        // guarded by mu
-	alarm     *time.Timer   // tells who waits for any task; guarded by mu
+	careful   time.Time     // until when any change may let a task be claimed; guarded by mu
+	alarm     *time.Timer   // tells who waits for a task to claim, or for any; guarded by mu
 	held      time.Duration // until the next look for changes that are held back; 0 if none are; guarded by mu
 	alarmAt   time.Time     // zero if it isn't set; guarded by mu
 }
@@ -62,6 +63,21 @@ func (b *backend) Notify(id string) (changed <-chan struct{}, stop func()) {
 	return b.notifier.wait(id)
 }
 
+// toClaim is what those wait for who want a task to claim. No id has such a character.
+const toClaim = "\tclaim"
+
+// NotifyClaim isn't told of all changes: where many processes wait, each that makes no task ready would cost each of them a claim in vain.
+func (b *backend) NotifyClaim() (changed <-chan struct{}, stop func()) {
+	return b.notifier.wait(toClaim)
+}
+
+// news is what a transaction has done, for those who wait.
+type news struct {
+	ids   []string      // tasks that may have changed
+	ready bool          // a task may have become ready to be claimed
+	lease time.Duration // a task was leased for so long; 0 is none. It may be to claim after that, if its worker dies
+}
+
 func (n *notifier) wait(id string) (changed <-chan struct{}, stop func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -80,11 +96,25 @@ func (n *notifier) wait(id string) (changed <-chan struct{}, stop func()) {
 	return n.waiting.Add(id, &n.mu)
 }
 
-// tell tells those who wait for one of the tasks, or for any.
-func (n *notifier) tell(ids []string) {
+// tell tells those who wait for one of the tasks, for any, or for one to claim.
+func (n *notifier) tell(c news) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.waiting.Changed(ids)
+	n.waiting.Changed(c.ids)
+	if c.ready || time.Now().Before(n.careful) {
+		n.waiting.Tell(toClaim)
+	}
+	if c.lease > 0 {
+		n.wakeAt(time.Now().Add(c.lease + time.Millisecond))
+	}
+}
+
+// mayWaitForAny is called before a claim that looks at limits or at suspect tasks: that any task ends may be what it waits for.
+// It is so until claims have met no such thing for a while.
+func (n *notifier) mayWaitForAny() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.careful = time.Now().Add(4 * claimPolls * n.poll)
 }
 
 // all tells everybody here.
@@ -95,13 +125,13 @@ func (n *notifier) all() {
 }
 
 // made tells of changes of this backend: those who wait here, and other processes.
-func (n *notifier) made(ids []string) {
-	if len(ids) == 0 {
+func (n *notifier) made(c news) {
+	if len(c.ids) == 0 {
 		return
 	}
-	n.tell(ids)
+	n.tell(c)
 	n.mu.Lock()
-	n.out.add(ids)
+	n.out.add(c)
 	n.mu.Unlock()
 	signal(n.sends)
 }
@@ -115,22 +145,30 @@ func (n *notifier) everybody() {
 	signal(n.sends)
 }
 
-// wakeAfter tells those who wait for any task after a time: a task becomes due then, or a lease ends. 0 is never.
+// wakeAfter tells those who wait for a task to claim, or for any, after a time: a task becomes due then, or a lease ends. 0 is never.
 func (n *notifier) wakeAfter(d time.Duration) {
-	at := time.Now().Add(d)
+	if d == 0 {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if d == 0 || n.closed || !n.alarmAt.IsZero() && !at.Before(n.alarmAt) {
+	n.wakeAt(time.Now().Add(d))
+}
+
+// wakeAt is called with the lock held.
+func (n *notifier) wakeAt(at time.Time) {
+	if n.closed || !n.alarmAt.IsZero() && !at.Before(n.alarmAt) {
 		return
 	}
 	n.alarmAt = at
 	if n.alarm != nil {
 		n.alarm.Stop()
 	}
-	n.alarm = time.AfterFunc(d, func() {
+	n.alarm = time.AfterFunc(time.Until(at), func() {
 		n.mu.Lock()
 		n.alarmAt = time.Time{}
-		n.waiting.Tell("")
+		n.waiting.Tell(toClaim)
+		n.waiting.Tell("") // see heldBack
 		n.mu.Unlock()
 	})
 }
@@ -186,7 +224,7 @@ func (n *notifier) lookAtLog() error {
 	if all {
 		n.all()
 	}
-	n.tell(ids)
+	n.tell(news{ids: ids, ready: len(ids) > 0}) // the log doesn't say what has become of them
 	return nil
 }
 
@@ -201,5 +239,5 @@ func (n *notifier) close() {
 	n.all()
 }
 
-// ClaimPoll is how often a worker without a task looks for one: who waits for any task is told of all that a claim has to wait for.
+// ClaimPoll is how often a worker without a task looks for one: it is told of all that a claim has to wait for.
 func (b *backend) ClaimPoll() time.Duration { return claimPolls * b.notifier.poll }

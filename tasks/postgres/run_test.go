@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/tasks/postgres"
@@ -30,19 +31,75 @@ func (c *claimCounter) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.Tra
 	}
 }
 
-// TestClaimsOfRun: a worker with free slots claims many tasks by one statement, where many wait: twice as many as the time before, up to 64.
-func TestClaimsOfRun(t *testing.T) {
+// anyClaim counts all statements that claim.
+type anyClaim struct {
+	claimCounter
+}
+
+func (c *anyClaim) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
+	if strings.Contains(d.SQL, "FOR UPDATE OF t SKIP LOCKED") {
+		c.n.Add(1)
+	}
+}
+
+// opened opens a store of a schema that counts its claims.
+func opened(t *testing.T, c postgres.Config, tracer pgx.QueryTracer, opts ...tasks.Option) *tasks.Store {
 	pc, err := pgxpool.ParseConfig(server.URL("postgres"))
 	require.NoError(t, err)
-	count := &claimCounter{}
-	pc.ConnConfig.Tracer = count
+	pc.ConnConfig.Tracer = tracer
 	postgres.Prepare(pc)
 	pool, err := pgxpool.NewWithConfig(t.Context(), pc)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	st, err := postgres.Config{Schema: server.NewSchema()}.New(t.Context(), pool)
+	st, err := c.New(t.Context(), pool, opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { st.Close() })
+	return st
+}
+
+// working has a store's worker handle forms until the test ends.
+func working(t *testing.T, st *tasks.Store, handle tasks.Handler) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- st.Run(ctx, map[tasks.Type]tasks.Handler{tasks.Form: handle}, 2) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestClaimsInVain: a worker without a task claims when one may have become ready, and not because a task was claimed or has ended,
+// be it by its own process or by another.
+func TestClaimsInVain(t *testing.T) {
+	c := postgres.Config{Schema: server.NewSchema(), Poll: time.Hour}
+	var counts [2]anyClaim
+	stores := [2]*tasks.Store{opened(t, c, &counts[0]), opened(t, c, &counts[1])}
+	for _, st := range stores {
+		working(t, st, func(context.Context, tasks.Info) (any, error) { return nil, nil })
+	}
+	const n = 20
+	for i := range n {
+		id := fmt.Sprint(i)
+		require.NoError(t, stores[0].Create(t.Context(), id, tasks.Form))
+		for _, st := range stores {
+			_, err := st.Wait(t.Context(), id)
+			require.NoError(t, err)
+		}
+	}
+	// The one that gets it looks for another. Each begins with a claim, and both may be told of a task by the log of changes once more as they begin to listen.
+	for i := range counts {
+		t.Logf("store %d: %d claims", i, counts[i].n.Load())
+		require.LessOrEqual(t, counts[i].n.Load(), int32(2*n+4))
+	}
+	require.LessOrEqual(t, counts[0].n.Load()+counts[1].n.Load(), int32(3*n+8))
+}
+
+// TestClaimsOfRun: a worker with free slots claims many tasks by one statement, where many wait: twice as many as the time before, up to 64.
+func TestClaimsOfRun(t *testing.T) {
+	count := &claimCounter{}
+	st := opened(t, postgres.Config{Schema: server.NewSchema()}, count)
 	const waiting = 400
 	var list []tasks.NewTask
 	for i := range waiting {

@@ -38,7 +38,7 @@ func (b *backend) onTx(ctx context.Context, tx any, s step) error {
 	batch.Queue(b.stmt(s.sql), s.args...)
 	if len(s.ids) > 0 {
 		var o outbox
-		o.add(s.ids)
+		o.add(news{ids: s.ids, ready: s.ready})
 		batch.Queue(notifyAll, b.channel(), o.take(anybody))
 	}
 	results := t.SendBatch(ctx, &batch)
