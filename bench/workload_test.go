@@ -94,6 +94,19 @@ func (m metrics) ReportMetric(v float64, unit string) { m[unit] = v }
 
 var brief = Timing{WarmUp: 5 * time.Millisecond, Max: 50 * time.Millisecond, Min: 50 * time.Millisecond}
 
+// briefly runs a workload in a new folder, for longer if the disk was at something else meanwhile.
+func briefly(t *testing.T, w Workload, s Setup) (r Result, dir string) {
+	for took := brief.Max; ; took *= 4 {
+		dir = t.TempDir()
+		r, err := RunNative(t.Context(), w, s, Timing{WarmUp: brief.WarmUp, Max: took, Min: took}, dir)
+		require.NoError(t, err)
+		missing := w.Kind != Read && r.Commits == 0 || (w.Kind == Read || w.Kind == Mixed) && r.Reads == 0
+		if !missing || took > 10*time.Second {
+			return r, dir
+		}
+	}
+}
+
 // Run itself checks how many rows there are at the end; here is what it doesn't.
 func TestWorkloads(t *testing.T) {
 	defer func(n int) { tableRows = n }(tableRows)
@@ -109,9 +122,7 @@ func TestWorkloads(t *testing.T) {
 		} {
 			s := Setup{setup, "real", "normal"}
 			t.Run(w.String()+"/"+s.String(), func(t *testing.T) {
-				dir := t.TempDir()
-				r, err := RunNative(t.Context(), w, s, brief, dir)
-				require.NoError(t, err)
+				r, dir := briefly(t, w, s)
 				require.Equal(t, w.Kind != Read, r.Commits > 0, "%+v", r)
 				require.Equal(t, w.Kind == Read || w.Kind == Mixed, r.Reads > 0, "%+v", r)
 				require.NotZero(t, r.Main().P50)
@@ -153,8 +164,7 @@ func checkRows(t *testing.T, w Workload, dir string) {
 }
 
 func TestSlowerDisk(t *testing.T) {
-	r, err := RunNative(t.Context(), Workload{Insert, 1, 100, 1}, Setup{"async", "sync+5ms", "full"}, brief, t.TempDir())
-	require.NoError(t, err)
+	r, _ := briefly(t, Workload{Insert, 1, 100, 1}, Setup{"async", "sync+5ms", "full"})
 	require.Greater(t, r.Commit.P50, 5000.0)
 	require.NotZero(t, r.Syncs)
 }
