@@ -241,10 +241,15 @@ func TestStartedOverTooSoon(t *testing.T) {
 		_ = c.Exec("INSERT INTO t VALUES(1)") // until it has failed
 	}
 	require.True(t, <-locked)
-	h, ok := index.Header()
-	require.True(t, ok)
-	index.SetBackfilled(h.MaxFrame)
-	exec(t, stock, "INSERT INTO t VALUES(1)")
+	eventually(t, func() bool {
+		h, ok := index.Header()
+		require.True(t, ok)
+		index.SetBackfilled(h.MaxFrame)
+		exec(t, stock, "INSERT INTO t VALUES(1)")
+		now, ok := index.Header()
+		require.True(t, ok)
+		return now.MaxFrame < h.MaxFrame // not while the checkpoint that has failed still has its lock of a reader
+	})
 	require.NoError(t, index.Unlock(walindex.Checkpoint))
 	eventually(t, func() bool { return log.count("another process has started the WAL over") == 1 })
 	fail.on.Store(false)
