@@ -163,7 +163,8 @@ type ClaimPoller interface {
 // [Store.Run] does so if it has handlers to spare: up to twice as many as it found before, so that processes share what there is.
 type BatchClaimer interface {
 	Backend
-	// ClaimMany claims as Claim does, up to n tasks. It returns those that there are, one at the least, or an error.
+	// ClaimMany claims as Claim does, up to n tasks, 1 or more. It returns those that there are, one at the least,
+	// or an error: [ErrNoTask] if there is none.
 	ClaimMany(ctx context.Context, q ClaimQuery, n int) ([]Claimed, error)
 }
 

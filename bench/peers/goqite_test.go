@@ -28,6 +28,38 @@ func goqiteSchema(b *testing.B, flavor string) string {
 	return string(schema)
 }
 
+// goqiteLife sends a message, receives one, and deletes it in the transaction that stores its result.
+// Each of these is made by try, which may make it again.
+func goqiteLife(db *sql.DB, q *goqite.Queue, insert string, try func(func() error) error) func(id string) error {
+	ctx := context.Background()
+	return func(id string) error {
+		if err := try(func() error { return q.Send(ctx, goqite.Message{Body: []byte(id)}) }); err != nil {
+			return err
+		}
+		var m *goqite.Message
+		if err := try(func() (err error) { m, err = q.Receive(ctx); return err }); err != nil {
+			return err
+		}
+		if m == nil {
+			return fmt.Errorf("no message for %s", id)
+		}
+		return try(func() error {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			if _, err := tx.ExecContext(ctx, insert, string(m.Body), text); err != nil {
+				return err
+			}
+			if err := q.DeleteTx(ctx, tx, m.ID); err != nil {
+				return err
+			}
+			return tx.Commit()
+		})
+	}
+}
+
 // goqitePG is goqite on PostgreSQL, by calls, with a table of results beside it as on SQLite: see goqiteQueue.
 // It makes transactions that are serializable, and leaves it to its caller to make one again that the server couldn't.
 func goqitePG(b *testing.B, s *pgtest.Server, _ int) peer {
@@ -40,7 +72,6 @@ func goqitePG(b *testing.B, s *pgtest.Server, _ int) peer {
 	_, err = db.Exec("CREATE TABLE results(id text PRIMARY KEY, result text NOT NULL)")
 	require.NoError(b, err)
 	q := goqite.New(goqite.NewOpts{DB: db, Name: "tasks", Timeout: time.Minute, SQLFlavor: goqite.SQLFlavorPostgreSQL})
-	ctx := context.Background()
 	again := func(f func() error) error {
 		for {
 			err := f()
@@ -51,32 +82,7 @@ func goqitePG(b *testing.B, s *pgtest.Server, _ int) peer {
 		}
 	}
 	return peer{
-		life: func(id string) error {
-			if err := again(func() error { return q.Send(ctx, goqite.Message{Body: []byte(id)}) }); err != nil {
-				return err
-			}
-			var m *goqite.Message
-			if err := again(func() (err error) { m, err = q.Receive(ctx); return err }); err != nil {
-				return err
-			}
-			if m == nil {
-				return fmt.Errorf("no message for %s", id)
-			}
-			return again(func() error {
-				tx, err := db.BeginTx(ctx, nil)
-				if err != nil {
-					return err
-				}
-				defer tx.Rollback()
-				if _, err := tx.ExecContext(ctx, "INSERT INTO results VALUES($1, $2)", string(m.Body), text); err != nil {
-					return err
-				}
-				if err := q.DeleteTx(ctx, tx, m.ID); err != nil {
-					return err
-				}
-				return tx.Commit()
-			})
-		},
+		life: goqiteLife(db, q, "INSERT INTO results VALUES($1, $2)", again),
 		rest: func() {},
 		check: func(n int) {
 			defer db.Close()

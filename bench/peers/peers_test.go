@@ -88,37 +88,13 @@ func ours(b *testing.B, _ int) peer {
 // it goes into a table beside it, in the transaction that deletes the message.
 func goqiteQueue(b *testing.B, _ int) peer {
 	db := open(b, 1) // as its documentation says
-	ctx := context.Background()
 	_, err := db.Exec(goqiteSchema(b, "sqlite"))
 	require.NoError(b, err)
 	_, err = db.Exec("CREATE TABLE results(id TEXT PRIMARY KEY, result TEXT NOT NULL)")
 	require.NoError(b, err)
 	q := goqite.New(goqite.NewOpts{DB: db, Name: "tasks", Timeout: time.Minute})
 	return peer{
-		life: func(id string) error {
-			if err := q.Send(ctx, goqite.Message{Body: []byte(id)}); err != nil {
-				return err
-			}
-			m, err := q.Receive(ctx)
-			if err != nil {
-				return err
-			}
-			if m == nil {
-				return fmt.Errorf("no message for %s", id)
-			}
-			tx, err := db.BeginTx(ctx, nil)
-			if err != nil {
-				return err
-			}
-			defer tx.Rollback()
-			if _, err := tx.ExecContext(ctx, "INSERT INTO results VALUES(?, ?)", string(m.Body), text); err != nil {
-				return err
-			}
-			if err := q.DeleteTx(ctx, tx, m.ID); err != nil {
-				return err
-			}
-			return tx.Commit()
-		},
+		life: goqiteLife(db, q, "INSERT INTO results VALUES(?, ?)", func(f func() error) error { return f() }),
 		rest: func() {},
 		check: func(n int) {
 			defer db.Close()

@@ -60,10 +60,16 @@ func (r *recorder) stop() (seen map[string][]any, n int) {
 
 // recorded opens a store over a pool whose statements are recorded.
 func recorded(t *testing.T, c postgres.Config, opts ...tasks.Option) (*tasks.Store, *pgxpool.Pool, *recorder) {
+	r := &recorder{seen: map[string][]any{}}
+	st, pool := traced(t, c, r, opts...)
+	return st, pool, r
+}
+
+// traced opens a store over a pool whose statements a tracer is told of.
+func traced(t *testing.T, c postgres.Config, tracer pgx.QueryTracer, opts ...tasks.Option) (*tasks.Store, *pgxpool.Pool) {
 	pc, err := pgxpool.ParseConfig(server.URL("postgres"))
 	require.NoError(t, err)
-	r := &recorder{seen: map[string][]any{}}
-	pc.ConnConfig.Tracer = r
+	pc.ConnConfig.Tracer = tracer
 	postgres.Prepare(pc)
 	pool, err := pgxpool.NewWithConfig(t.Context(), pc)
 	require.NoError(t, err)
@@ -71,7 +77,7 @@ func recorded(t *testing.T, c postgres.Config, opts ...tasks.Option) (*tasks.Sto
 	st, err := c.New(t.Context(), pool, opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { st.Close() })
-	return st, pool, r
+	return st, pool
 }
 
 // everything makes every kind of call.

@@ -11,7 +11,6 @@ import (
 	"github.com/docusnap/asyncvfs/tasks"
 	"github.com/docusnap/asyncvfs/tasks/postgres"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 )
 
@@ -42,21 +41,6 @@ func (c *anyClaim) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBa
 	}
 }
 
-// opened opens a store of a schema that counts its claims.
-func opened(t *testing.T, c postgres.Config, tracer pgx.QueryTracer, opts ...tasks.Option) *tasks.Store {
-	pc, err := pgxpool.ParseConfig(server.URL("postgres"))
-	require.NoError(t, err)
-	pc.ConnConfig.Tracer = tracer
-	postgres.Prepare(pc)
-	pool, err := pgxpool.NewWithConfig(t.Context(), pc)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	st, err := c.New(t.Context(), pool, opts...)
-	require.NoError(t, err)
-	t.Cleanup(func() { st.Close() })
-	return st
-}
-
 // working has a store's worker handle forms until the test ends.
 func working(t *testing.T, st *tasks.Store, handle tasks.Handler) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -75,7 +59,10 @@ func working(t *testing.T, st *tasks.Store, handle tasks.Handler) {
 func TestClaimsInVain(t *testing.T) {
 	c := postgres.Config{Schema: server.NewSchema(), Poll: time.Hour}
 	var counts [2]anyClaim
-	stores := [2]*tasks.Store{opened(t, c, &counts[0]), opened(t, c, &counts[1])}
+	var stores [2]*tasks.Store
+	for i := range stores {
+		stores[i], _ = traced(t, c, &counts[i])
+	}
 	for _, st := range stores {
 		working(t, st, func(context.Context, tasks.Info) (any, error) { return nil, nil })
 	}
@@ -99,7 +86,7 @@ func TestClaimsInVain(t *testing.T) {
 // TestClaimsOfRun: a worker with free slots claims many tasks by one statement, where many wait: twice as many as the time before, up to 64.
 func TestClaimsOfRun(t *testing.T) {
 	count := &claimCounter{}
-	st := opened(t, postgres.Config{Schema: server.NewSchema()}, count)
+	st, _ := traced(t, postgres.Config{Schema: server.NewSchema()}, count)
 	const waiting = 400
 	var list []tasks.NewTask
 	for i := range waiting {
